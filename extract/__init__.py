@@ -1,0 +1,1 @@
+"""Stage one: a video file in, feature arrays out."""

@@ -1,0 +1,91 @@
+"""What a feature is: everything that changes its numbers, under one readable key."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .segments import Sampling
+
+Stream = Literal["rgb", "flow"]
+Precision = Literal["float32", "float16"]
+FeatureKey = str
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Identity of a feature.
+
+    Args:
+        backbone: name of the network or algorithm, for example ``i3d``.
+        stream: what the backbone sees.
+        layer: which of its outputs is kept, for example ``pool``.
+        sampling: which frames make up each unit.
+        preset: named preprocessing, for example ``caffe``.
+        weights: ``none``, ``random-<seed>`` or ``sha256-<first 12 hex digits of the file's>``.
+        precision: type of the stored values.
+        version: of the backbone's own arithmetic; raised when its numbers change.
+
+    Raises:
+        ValueError: a part of the key is empty or holds a character other than letters, digits and
+            hyphens.
+    """
+
+    backbone: str
+    stream: Stream
+    layer: str
+    sampling: Sampling
+    preset: str
+    weights: str = "none"
+    precision: Precision = "float32"
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("backbone", "layer", "preset", "weights"):
+            value = getattr(self, name)
+            if not value.replace("-", "").isalnum():
+                raise ValueError(f"{name} is '{value}'; it may hold letters, digits and hyphens")
+
+    @property
+    def key(self) -> FeatureKey:
+        """Readable name, for example ``c3d.rgb.fc6.clips-16.caffe.random-0.float32``."""
+        words = (self.backbone, self.stream, self.layer, self.sampling.text, self.preset)
+        tail = (self.weights, self.precision) + ((f"v{self.version}",) * (self.version != 1))
+        return ".".join(words + tail)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of the canonical JSON of everything that differs from its default.
+
+        A field added later with a default leaves the digest of older features alone.
+        """
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks, defaults left out."""
+        return json.dumps(_without_defaults(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "FeatureSpec":
+        """Read :meth:`to_json` back.
+
+        Raises:
+            ValueError: the text is not the JSON of a feature spec.
+        """
+        try:
+            values = json.loads(text)
+            return cls(**{**values, "sampling": Sampling(**values["sampling"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"not a feature spec: {text[:200]} ({error})") from None
+
+
+def _without_defaults(value: FeatureSpec | Sampling) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if isinstance(item, Sampling):
+            item = _without_defaults(item)
+        if item != field.default:
+            found[field.name] = item
+    return found

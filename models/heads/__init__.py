@@ -1,0 +1,1 @@
+"""One file per head; the file name is the head's name."""
