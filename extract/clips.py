@@ -61,22 +61,30 @@ class UnitGatherer:
             self._next += 1
 
 
-def frame_pairs(frames: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of consecutive frames that units need flow between, each named once.
+def frame_pairs(
+    *frames: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Pairs of consecutive frames that the units of several features need flow between.
 
     Args:
-        frames: (N, F) frame numbers, F at least 2.
+        frames: (N, F) frame numbers of each feature's units, F at least 2.
 
     Returns:
-        (P, 2) distinct pairs ordered by the later frame, and (N, F - 1) the pair of each slot.
+        (P, 2) distinct pairs ordered by the later frame, each once for all features; and for each
+        feature the (N, F - 1) pair of each slot.
 
     Raises:
         ValueError: a unit of a single frame, which has no flow.
     """
-    if frames.shape[1] < 2:
+    if any(one.shape[1] < 2 for one in frames):
         raise ValueError("flow needs units of at least 2 frames")
-    both = np.stack([frames[:, :-1], frames[:, 1:]], axis=-1).reshape(-1, 2)
+    steps = [np.stack([one[:, :-1], one[:, 1:]], axis=-1).reshape(-1, 2) for one in frames]
+    both = np.concatenate(steps)
     # Looped units run backwards once; the pair is complete when the later frame has arrived.
     ordered = np.column_stack([both.max(axis=1), both])
     distinct, slots = np.unique(ordered, axis=0, return_inverse=True)
-    return distinct[:, 1:], slots.reshape(frames.shape[0], -1).astype(np.int64)
+    ends = np.cumsum([len(step) for step in steps])[:-1]
+    each = np.split(slots.ravel().astype(np.int64), ends)
+    return distinct[:, 1:], [
+        slot.reshape(len(one), -1) for slot, one in zip(each, frames, strict=True)
+    ]

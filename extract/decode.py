@@ -225,7 +225,7 @@ def _decode_in_order(plan: Scan, first: int, last: int) -> Iterator[DecodedFrame
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A file's container and the video stream that FFmpeg calls best."""
-    _check_file(path)
+    check_file(path)
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -247,7 +247,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise a VideoError unless a path is a file that can be read and holds something."""
     if path.is_dir():
         raise VideoError(f"{path} is a folder; give a video file")
     try:

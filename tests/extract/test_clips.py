@@ -62,16 +62,23 @@ def test_units_out_of_order_are_refused() -> None:
         UnitGatherer(np.array([[3], [1]]))
 
 
-@given(SAMPLINGS.filter(lambda s: s.frames > 1), TIMELINES)
-def test_pairs_cover_every_step_once(sampling: Sampling, timeline: Timeline) -> None:
-    frames = sampling.plan(timeline).frames
-    pairs, slots = frame_pairs(frames)
-    np.testing.assert_array_equal(pairs[slots][..., 0], frames[:, :-1])
-    np.testing.assert_array_equal(pairs[slots][..., 1], frames[:, 1:])
+FLOW_SAMPLINGS = SAMPLINGS.filter(lambda sampling: sampling.frames > 1)
+
+
+@given(st.lists(FLOW_SAMPLINGS, min_size=1, max_size=3), TIMELINES)
+def test_pairs_cover_every_step_of_every_feature_once(
+    samplings: list[Sampling], timeline: Timeline
+) -> None:
+    frames = [sampling.plan(timeline).frames for sampling in samplings]
+    pairs, slots = frame_pairs(*frames)
+    for one, slot in zip(frames, slots, strict=True):
+        np.testing.assert_array_equal(pairs[slot][..., 0], one[:, :-1])
+        np.testing.assert_array_equal(pairs[slot][..., 1], one[:, 1:])
+        UnitGatherer(slot)
     assert len({tuple(pair) for pair in pairs.tolist()}) == len(pairs)
     assert (np.diff(pairs.max(axis=1)) >= 0).all()
 
 
 def test_a_single_frame_has_no_flow() -> None:
     with pytest.raises(ValueError, match="at least 2 frames"):
-        frame_pairs(np.zeros((3, 1), dtype=np.int64))
+        frame_pairs(np.zeros((3, 2), dtype=np.int64), np.zeros((3, 1), dtype=np.int64))
