@@ -42,9 +42,10 @@ class Timeline:
     end_seconds: float
 
     def __post_init__(self) -> None:
-        if len(self.pts_seconds) == 0 or (np.diff(self.pts_seconds) <= 0).any():
+        times = self.pts_seconds
+        if len(times) == 0 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
             raise ValueError("pts_seconds must be at least one strictly increasing time")
-        if self.end_seconds <= self.pts_seconds[-1]:
+        if not times[-1] < self.end_seconds < np.inf:
             raise ValueError(
                 f"end_seconds is {self.end_seconds}, not after the last frame at "
                 f"{self.pts_seconds[-1]}"
@@ -139,6 +140,9 @@ class Sampling:
             raise ValueError("clips take as many units as fit; every other rule needs a count")
         if self.fps is not None and not 0 < self.fps < np.inf:
             raise ValueError(f"fps is {self.fps}; it must be positive")
+        if self.fps is not None:
+            # 10 and 10.0 are one rate, and must give one digest.
+            object.__setattr__(self, "fps", float(self.fps))
         if self.rule == "segments" and self.frames != 1:
             raise ValueError("a segment is one frame")
         if self.rule in ("segments", "steps") and (self.fps is not None or self.short != "hold"):
@@ -156,7 +160,7 @@ class Sampling:
         if self.rule == "segments":
             words.append("last" if self.pick == "last" else f"random{self.seed}")
         if self.fps is not None:
-            words.append(f"{self.fps:.12g}fps")
+            words.append(f"{self.fps!r}fps".replace(".0fps", "fps"))
         if self.short != "hold":
             words.append(self.short)
         return "-".join(words)
@@ -169,14 +173,14 @@ class Sampling:
             RecipeError: the text names no sampling.
         """
         match = _TEXT.fullmatch(text)
-        if match is None:
+        if match is None or bool(match["frames"]) != (match["rule"] in ("stacks", "steps")):
             raise RecipeError(
                 f"'{text}' is no sampling; write segments-25-last, stacks-400x16-10fps, clips-16 "
                 "or steps-10x16"
             )
-        first, second = int(match["first"]), match["frames"]
+        first = int(match["first"])
         rule = cast(Rule, match["rule"])
-        frames = int(second) if second else 1 if rule == "segments" else first
+        frames = int(match["frames"] or (1 if rule == "segments" else first))
         pick = match["pick"] or "last"
         try:
             return cls(
@@ -245,7 +249,8 @@ def _grid(sampling: Sampling, timeline: Timeline) -> tuple[NDArray[np.int64], ND
         return np.arange(len(timeline.pts_seconds), dtype=np.int64), edges
     count = max(1, int(timeline.duration_seconds * sampling.fps + _TIME_TOLERANCE))
     edges = timeline.start_seconds + np.arange(count + 1) / sampling.fps
-    return timeline.shown_at(edges[:-1]), edges
+    # The one frame of a video shorter than 1 / fps ends with the video.
+    return timeline.shown_at(edges[:-1]), edges.clip(max=timeline.end_seconds)
 
 
 def _consecutive(

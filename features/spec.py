@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .segments import Sampling
 
@@ -28,8 +28,8 @@ class FeatureSpec:
         version: of the backbone's own arithmetic; raised when its numbers change.
 
     Raises:
-        ValueError: a part of the key is empty or holds a character other than letters, digits and
-            hyphens.
+        ValueError: a part of the key is empty, holds a character other than letters, digits and
+            hyphens, or is no known stream or precision.
     """
 
     backbone: str
@@ -42,6 +42,9 @@ class FeatureSpec:
     version: int = 1
 
     def __post_init__(self) -> None:
+        for name, known in (("stream", get_args(Stream)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is '{getattr(self, name)}'; it must be one of {known}")
         for name in ("backbone", "layer", "preset", "weights"):
             value = getattr(self, name)
             if not value.replace("-", "").isalnum():
@@ -76,7 +79,7 @@ class FeatureSpec:
         try:
             values = json.loads(text)
             return cls(**{**values, "sampling": Sampling(**values["sampling"])})
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a feature spec: {text[:200]} ({error})") from None
 
 
