@@ -1,0 +1,547 @@
+"""The table of videos: where they are, how good they are, which is better, and who is for training.
+
+A manifest is a CSV file with a header. Its columns are ``id, path, start, end, task, subject, score,
+difficulty, action_type`` in any order, of which ``path`` (or ``id``, for labels alone) must be there,
+and ``split`` or ``split_<name>`` with ``train``, ``val``, ``test`` or nothing in each cell. Pairs are a
+second file: CSV with the header ``better,worse``, or a line ``better worse`` for each.
+"""
+
+import csv
+import io
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .durable import replacing, write_all, write_errors
+from .errors import ManifestError
+
+COLUMNS = ("id", "path", "start", "end", "task", "subject", "score", "difficulty", "action_type")
+PARTS = ("train", "val", "test")
+DEFAULT_SPLIT = "default"
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Video:
+    """One performance by one subject.
+
+    Args:
+        id: any text of one line.
+        path: of the file; None where only labels are known.
+        start_seconds: where the performance begins; None is the start of the file.
+        end_seconds: where it ends; None is the end of the file.
+        task: what is performed; videos of different tasks are not compared.
+        subject: who performs it.
+        score: higher is better.
+        difficulty: of the action, where its sport has one.
+        action_type: variant of the task.
+    """
+
+    id: str
+    path: Path | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    task: str | None = None
+    subject: str | None = None
+    score: float | None = None
+    difficulty: float | None = None
+    action_type: str | None = None
+
+
+class Pair(NamedTuple):
+    """Two videos by id, of which the first shows more skill."""
+
+    better: str
+    worse: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Videos with their labels.
+
+    A pair that is listed twice stays twice, as in published lists: it counts twice.
+
+    Args:
+        videos: in the order of the table.
+        splits: by name of a split, the part (train, val or test) of each video in it, by id.
+        pairs: in the order of their list.
+        pair_splits: by name of a split, the part of each pair; empty for a pair in none. Names may
+            be those of ``splits``, and then decide for pairs.
+
+    Raises:
+        ManifestError: an id twice, a pair of unknown videos or of one with itself, a pair and its
+            reverse, a part other than train, val and test, or values without meaning.
+    """
+
+    videos: tuple[Video, ...]
+    splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
+    pair_splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_videos(self.videos, [f"video {i + 1}" for i in range(len(self.videos))])
+        ids = {video.id for video in self.videos}
+        _check_pairs(self.pairs, ids, [f"pair {i + 1}" for i in range(len(self.pairs))])
+        for name in (*self.splits, *self.pair_splits):
+            _check_text("splits", "a name", name)
+        for name, parts in self.splits.items():
+            _check_parts(name, parts.values(), {*PARTS})
+            for unknown in parts.keys() - ids:
+                raise ManifestError(f"split '{name}': no video {unknown!r}; list it as a video")
+        for name, cells in self.pair_splits.items():
+            _check_parts(name, cells, {"", *PARTS})
+            if len(cells) != len(self.pairs):
+                raise ValueError(
+                    f"{len(cells)} cells of split '{name}' for {len(self.pairs)} pairs"
+                )
+
+    @classmethod
+    def read(cls, path: Path, pairs: Path | None = None) -> "Manifest":
+        """Read a manifest and, where given, its list of pairs.
+
+        Paths in the table are relative to its folder.
+
+        Raises:
+            ManifestError: one line that names file, line, value and cure.
+        """
+        videos, splits = _read_videos(Path(path))
+        if pairs is None:
+            return cls(videos, splits)
+        found, pair_splits = _read_pairs(Path(pairs), {video.id for video in videos}, Path(path))
+        return cls(videos, splits, found, pair_splits)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "Manifest":
+        """Every video file below a folder, by suffix; hidden files and folders are left out.
+
+        A video's id is its path in the folder without suffix, or with it where several files
+        would share an id.
+
+        Raises:
+            ManifestError: no folder, no video in it, or a file name that cannot be an id.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ManifestError(f"{folder}: no such folder; name a folder of videos or a CSV file")
+        files = sorted(_video_files(folder))
+        if not files:
+            raise ManifestError(
+                f"{folder}: no video in it (looked for {', '.join(sorted(VIDEO_SUFFIXES))}); name "
+                "the folder that holds the videos"
+            )
+        whole = [file.relative_to(folder).as_posix() for file in files]
+        short = [name.removesuffix(file.suffix) for name, file in zip(whole, files, strict=True)]
+        count = Counter(short)
+        ids = [s if count[s] == 1 else w for s, w in zip(short, whole, strict=True)]
+        if len(set(ids)) < len(ids):
+            ids = whole
+        return cls(tuple(Video(id, file) for id, file in zip(ids, files, strict=True)))
+
+    def write(self, folder: Path) -> tuple[Path, Path | None]:
+        """Write ``videos.csv`` and, where there are pairs, ``pairs.csv`` for :meth:`read`.
+
+        Paths below the folder are written relative to it, so that it can be moved as a whole.
+
+        Returns:
+            The paths of both files; None for that of no pairs.
+
+        Raises:
+            ManifestError: a path or an id cannot be written in UTF-8.
+            StoreError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        table, list_of_pairs = folder / "videos.csv", folder / "pairs.csv"
+        _write_csv(table, _video_rows(self, folder))
+        if not self.pairs:
+            return table, None
+        _write_csv(list_of_pairs, _pair_rows(self))
+        return table, list_of_pairs
+
+    def part(self, split: str, part: str) -> tuple[str, ...]:
+        """Ids of the videos in one part of a split, in the order of the table.
+
+        Raises:
+            ManifestError: no such split of videos.
+        """
+        self._require(split, self.splits)
+        return tuple(v.id for v in self.videos if self.splits[split].get(v.id) == part)
+
+    def pairs_in(self, split: str, part: str) -> tuple[Pair, ...]:
+        """Pairs in one part of a split.
+
+        Where the list of pairs has a column for the split, it decides; else a pair belongs to the
+        part that holds both its videos, and one across two parts to none.
+
+        Raises:
+            ManifestError: no such split.
+        """
+        if split in self.pair_splits:
+            cells = zip(self.pairs, self.pair_splits[split], strict=True)
+            return tuple(pair for pair, cell in cells if cell == part)
+        self._require(split, self.splits)
+        held = set(self.part(split, part))
+        return tuple(pair for pair in self.pairs if held.issuperset(pair))
+
+    def pairs_from_scores(self) -> tuple[Pair, ...]:
+        """Every pair of videos of one task with different scores, the better one first."""
+        scored = [video for video in self.videos if video.score is not None]
+        return tuple(
+            Pair(a.id, b.id)
+            for a, b in permutations(scored, 2)
+            if a.task == b.task and a.score > b.score  # type: ignore[operator]
+        )
+
+    def _require(self, split: str, known: Iterable[str]) -> None:
+        if split not in known:
+            names = ", ".join([*self.splits, *self.pair_splits.keys() - self.splits.keys()])
+            raise ManifestError(
+                f"no split '{split}'; choose one of: {names}"
+                if names
+                else f"no split '{split}'; add a column split_{split} to the manifest"
+            )
+
+
+class _Table(NamedTuple):
+    """Rows of a CSV file, each with the place it came from, as text of one line."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, dict[str, str]]]
+
+
+def _read_videos(path: Path) -> tuple[tuple[Video, ...], dict[str, dict[str, str]]]:
+    table = _read_table(path, _read_text(path), COLUMNS)
+    if not {"path", "id"} & set(table.columns):
+        raise ManifestError(f"{path}: has no column 'path'; add one that names the video files")
+    videos = [_video(place, cells, path.parent) for place, cells in table.rows]
+    places = [place for place, _ in table.rows]
+    _check_videos(videos, places)
+    columns = _split_columns(path, table.columns)
+    for place, cells in table.rows:
+        for column in columns.values():
+            _part(place, cells[column])
+    splits = {
+        name: {
+            video.id: cells[column].lower()
+            for video, (_, cells) in zip(videos, table.rows, strict=True)
+            if cells[column]
+        }
+        for name, column in columns.items()
+    }
+    return tuple(videos), splits
+
+
+def _video(place: str, cells: dict[str, str], folder: Path) -> Video:
+    path = cells.get("path", "")
+    if not path and not cells.get("id"):
+        raise ManifestError(f"{place}: neither path nor id; fill in one of them")
+    return Video(
+        id=cells.get("id") or Path(path).stem,
+        path=folder / path if path else None,
+        start_seconds=_number(place, cells, "start"),
+        end_seconds=_number(place, cells, "end"),
+        task=cells.get("task") or None,
+        subject=cells.get("subject") or None,
+        score=_number(place, cells, "score"),
+        difficulty=_number(place, cells, "difficulty"),
+        action_type=cells.get("action_type") or None,
+    )
+
+
+def _number(place: str, cells: dict[str, str], column: str) -> float | None:
+    text = cells.get(column, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ManifestError(
+            f"{place}: {column} is {text!r}; write a finite number such as 12.5, or leave it empty"
+        )
+    return value
+
+
+def _read_pairs(
+    path: Path, ids: set[str], manifest: Path
+) -> tuple[tuple[Pair, ...], dict[str, tuple[str, ...]]]:
+    text = _read_text(path)
+    first = next(filter(str.strip, text.splitlines()))
+    table = _read_table(path, text, ("better", "worse")) if "," in first else _words(path, text)
+    for column in ("better", "worse"):
+        if column not in table.columns:
+            raise ManifestError(f"{path}: has no column '{column}'; begin it with better,worse")
+    pairs = [Pair(cells["better"], cells["worse"]) for _, cells in table.rows]
+    places = [place for place, _ in table.rows]
+    _check_pairs(pairs, ids, places, f"correct it or add the video to {manifest.name}")
+    columns = _split_columns(path, table.columns)
+    splits = {
+        name: tuple(_part(place, cells[column]) for place, cells in table.rows)
+        for name, column in columns.items()
+    }
+    return tuple(pairs), splits
+
+
+def _words(path: Path, text: str) -> _Table:
+    """Lines of two words each; a first line that says ``better worse`` is a header."""
+    rows: list[tuple[str, dict[str, str]]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words or (not rows and [word.lower() for word in words] == ["better", "worse"]):
+            continue
+        place = f"{path}, line {number}"
+        if len(words) != 2:
+            raise ManifestError(
+                f"{place}: {len(words)} words in {_shortened(line)}; write the better and the worse "
+                "id, or a CSV file with the header better,worse"
+            )
+        rows.append((place, dict(zip(("better", "worse"), words, strict=True))))
+    return _Table(("better", "worse"), rows)
+
+
+def _read_text(path: Path) -> str:
+    if path.is_dir():
+        raise ManifestError(f"{path}: is a folder; name a CSV file in it")
+    try:
+        # Excel begins its UTF-8 with a byte order mark.
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: no such file; correct its path") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path}: is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8"
+        ) from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}); correct it") from None
+    if not text.strip():
+        raise ManifestError(f"{path}: is empty; write a header and one line for each row")
+    return text
+
+
+def _read_table(path: Path, text: str, known: Sequence[str]) -> _Table:
+    lines = _csv_lines(path, text)
+    _, header = next(lines)
+    columns = [_column(cell) for cell in header]
+    while columns and not columns[-1]:
+        columns.pop()
+    for column in columns:
+        if column not in known and column != "split" and not column.startswith("split_"):
+            raise ManifestError(
+                f"{path}: unknown column {_shortened(column)}; use {', '.join(known)}, split or "
+                "split_<name>, separated by commas"
+            )
+        if columns.count(column) > 1:
+            raise ManifestError(f"{path}: column '{column}' twice; remove one")
+    rows = []
+    for place, cells in lines:
+        if any(cells[len(columns) :]):
+            raise ManifestError(
+                f"{place}: {len(cells)} cells for {len(columns)} columns; put text that holds a "
+                "comma in double quotes"
+            )
+        padded = cells + [""] * (len(columns) - len(cells))
+        rows.append((place, dict(zip(columns, padded, strict=False))))
+    if not rows:
+        raise ManifestError(f"{path}: has a header only; add a line for each row")
+    return _Table(tuple(columns), rows)
+
+
+def _column(cell: str) -> str:
+    """A column's name in lower case, but for the name of a split."""
+    prefix, underscore, name = cell.partition("_")
+    return f"split_{name}" if prefix.lower() == "split" and underscore else cell.lower()
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+    """Rows that are not blank, with the line on which each begins."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        place = f"{path}, line {reader.line_num + 1}"
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ManifestError(f"{place}: is not CSV ({error}); correct its quotes") from None
+        if any(cells):
+            yield place, cells
+
+
+def _split_columns(path: Path, columns: Iterable[str]) -> dict[str, str]:
+    """Split columns by the name of their split."""
+    found: dict[str, str] = {}
+    for column in columns:
+        if column == "split" or column.startswith("split_"):
+            name = column.removeprefix("split").removeprefix("_") or DEFAULT_SPLIT
+            if name in found:
+                raise ManifestError(
+                    f"{path}: columns '{found[name]}' and '{column}' are one split; remove one"
+                )
+            found[name] = column
+    return found
+
+
+def _part(place: str, cell: str) -> str:
+    if cell and cell.lower() not in PARTS:
+        raise ManifestError(
+            f"{place}: split is {_shortened(cell)}; write {', '.join(PARTS)} or nothing"
+        )
+    return cell.lower()
+
+
+def _check_parts(name: str, parts: Iterable[str], allowed: set[str]) -> None:
+    for part in parts:
+        if part not in allowed:
+            raise ManifestError(
+                f"split '{name}': a part is {_shortened(part)}; use {', '.join(PARTS)}"
+            )
+
+
+def _check_videos(videos: Sequence[Video], places: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for video, place in zip(videos, places, strict=True):
+        for name in ("id", "task", "subject", "action_type"):
+            _check_text(place, name, getattr(video, name))
+        for name in ("start_seconds", "end_seconds", "score", "difficulty"):
+            value = getattr(video, name)
+            if value is not None and not math.isfinite(value):
+                raise ManifestError(f"{place}: {name} is {value}; use a finite number or none")
+        if video.id in seen:
+            raise ManifestError(
+                f"{place}: id {_shortened(video.id)} again, as in {seen[video.id]}; give each video "
+                "an id of its own in a column 'id'"
+            )
+        seen[video.id] = place
+        _check_stretch(video, place)
+
+
+def _check_text(place: str, name: str, text: str | None) -> None:
+    if text is None:
+        return
+    if text != text.strip() or len(text.splitlines()) != 1 or "\0" in text:
+        raise ManifestError(
+            f"{place}: {name} is {_shortened(text)}; use text of one line without blanks around it "
+            "(rename the file where an id comes from its name)"
+        )
+
+
+def _check_stretch(video: Video, place: str) -> None:
+    start, end = video.start_seconds, video.end_seconds
+    if start is not None and start < 0:
+        raise ManifestError(f"{place}: start is {start}; write seconds from the start of the file")
+    if end is not None and end <= (start or 0):
+        raise ManifestError(f"{place}: end {end} is not after start {start or 0}; correct one")
+
+
+def _check_pairs(
+    pairs: Sequence[Pair],
+    ids: set[str],
+    places: Sequence[str],
+    cure: str = "list it as a video",
+) -> None:
+    seen: dict[Pair, str] = {}
+    for pair, place in zip(pairs, places, strict=True):
+        for video in pair:
+            if video not in ids:
+                raise ManifestError(f"{place}: no video {_shortened(video)}; {cure}")
+        if pair.better == pair.worse:
+            raise ManifestError(
+                f"{place}: pairs {_shortened(pair.better)} with itself; remove the line"
+            )
+        reverse = Pair(pair.worse, pair.better)
+        if reverse in seen:
+            raise ManifestError(
+                f"{place}: {_shortened(pair.better)} better than {_shortened(pair.worse)} is the "
+                f"reverse of {seen[reverse]}; remove one"
+            )
+        seen.setdefault(pair, place)
+
+
+def _video_files(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+                yield Path(parent) / name
+
+
+def _video_rows(manifest: Manifest, folder: Path) -> Iterator[list[str]]:
+    cells: dict[str, Callable[[Video], Any]] = {
+        "id": lambda video: video.id,
+        "path": lambda video: _path_cell(video.path, folder),
+        "start": lambda video: video.start_seconds,
+        "end": lambda video: video.end_seconds,
+        "task": lambda video: video.task,
+        "subject": lambda video: video.subject,
+        "score": lambda video: video.score,
+        "difficulty": lambda video: video.difficulty,
+        "action_type": lambda video: video.action_type,
+    }
+    yield [*cells, *map(_split_column, manifest.splits)]
+    for video in manifest.videos:
+        parts = [split.get(video.id, "") for split in manifest.splits.values()]
+        yield [*(_cell(of(video)) for of in cells.values()), *parts]
+
+
+def _pair_rows(manifest: Manifest) -> Iterator[list[str]]:
+    yield ["better", "worse", *map(_split_column, manifest.pair_splits)]
+    for index, pair in enumerate(manifest.pairs):
+        yield [*pair, *(cells[index] for cells in manifest.pair_splits.values())]
+
+
+def _split_column(name: str) -> str:
+    return "split" if name == DEFAULT_SPLIT else f"split_{name}"
+
+
+def _path_cell(path: Path | None, folder: Path) -> str:
+    if path is None:
+        return ""
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path.absolute())
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    try:
+        data = text.getvalue().encode()
+    except UnicodeEncodeError as error:
+        raise ManifestError(
+            f"{path}: {_shortened(error.object[error.start : error.end])} is no UTF-8; rename the "
+            "file that has it in its name"
+        ) from None
+    with replacing(path) as descriptor, write_errors(path):
+        write_all(descriptor, memoryview(data), 0)
+
+
+def _shortened(text: str) -> str:
+    """A value in a message: quoted, on one line, and not the whole of a wrong file."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
