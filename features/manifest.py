@@ -6,8 +6,6 @@ and ``split`` or ``split_<name>`` with ``train``, ``val``, ``test`` or nothing i
 second file: CSV with the header ``better,worse``, or a line ``better worse`` for each.
 """
 
-import csv
-import io
 import math
 import os
 from collections import Counter
@@ -17,33 +15,16 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .durable import replacing, write_all, write_errors
 from .errors import ManifestError
+from .table import read_table, read_text, read_words, shortened, write_csv
 
 COLUMNS = ("id", "path", "start", "end", "task", "subject", "score", "difficulty", "action_type")
 PARTS = ("train", "val", "test")
 DEFAULT_SPLIT = "default"
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-    ]
-)
+VIDEO_SUFFIXES = frozenset({
+    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
+    ".ogv", ".ts", ".vob", ".webm", ".wmv",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -176,10 +157,10 @@ class Manifest:
         """
         folder = Path(folder)
         table, list_of_pairs = folder / "videos.csv", folder / "pairs.csv"
-        _write_csv(table, _video_rows(self, folder))
+        write_csv(table, _video_rows(self, folder))
         if not self.pairs:
             return table, None
-        _write_csv(list_of_pairs, _pair_rows(self))
+        write_csv(list_of_pairs, _pair_rows(self))
         return table, list_of_pairs
 
     def part(self, split: str, part: str) -> tuple[str, ...]:
@@ -226,15 +207,8 @@ class Manifest:
             )
 
 
-class _Table(NamedTuple):
-    """Rows of a CSV file, each with the place it came from, as text of one line."""
-
-    columns: tuple[str, ...]
-    rows: list[tuple[str, dict[str, str]]]
-
-
 def _read_videos(path: Path) -> tuple[tuple[Video, ...], dict[str, dict[str, str]]]:
-    table = _read_table(path, _read_text(path), COLUMNS)
+    table = read_table(path, read_text(path), COLUMNS)
     if not {"path", "id"} & set(table.columns):
         raise ManifestError(f"{path}: has no column 'path'; add one that names the video files")
     videos = [_video(place, cells, path.parent) for place, cells in table.rows]
@@ -290,9 +264,9 @@ def _number(place: str, cells: dict[str, str], column: str) -> float | None:
 def _read_pairs(
     path: Path, ids: set[str], manifest: Path
 ) -> tuple[tuple[Pair, ...], dict[str, tuple[str, ...]]]:
-    text = _read_text(path)
+    text = read_text(path)
     first = next(filter(str.strip, text.splitlines()))
-    table = _read_table(path, text, ("better", "worse")) if "," in first else _words(path, text)
+    table = read_table(path, text, ("better", "worse")) if "," in first else read_words(path, text)
     for column in ("better", "worse"):
         if column not in table.columns:
             raise ManifestError(f"{path}: has no column '{column}'; begin it with better,worse")
@@ -305,91 +279,6 @@ def _read_pairs(
         for name, column in columns.items()
     }
     return tuple(pairs), splits
-
-
-def _words(path: Path, text: str) -> _Table:
-    """Lines of two words each; a first line that says ``better worse`` is a header."""
-    rows: list[tuple[str, dict[str, str]]] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or (not rows and [word.lower() for word in words] == ["better", "worse"]):
-            continue
-        place = f"{path}, line {number}"
-        if len(words) != 2:
-            raise ManifestError(
-                f"{place}: {len(words)} words in {_shortened(line)}; write the better and the worse "
-                "id, or a CSV file with the header better,worse"
-            )
-        rows.append((place, dict(zip(("better", "worse"), words, strict=True))))
-    return _Table(("better", "worse"), rows)
-
-
-def _read_text(path: Path) -> str:
-    if path.is_dir():
-        raise ManifestError(f"{path}: is a folder; name a CSV file in it")
-    try:
-        # Excel begins its UTF-8 with a byte order mark.
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file; correct its path") from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{path}: is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8"
-        ) from None
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror}); correct it") from None
-    if not text.strip():
-        raise ManifestError(f"{path}: is empty; write a header and one line for each row")
-    return text
-
-
-def _read_table(path: Path, text: str, known: Sequence[str]) -> _Table:
-    lines = _csv_lines(path, text)
-    _, header = next(lines)
-    columns = [_column(cell) for cell in header]
-    while columns and not columns[-1]:
-        columns.pop()
-    for column in columns:
-        if column not in known and column != "split" and not column.startswith("split_"):
-            raise ManifestError(
-                f"{path}: unknown column {_shortened(column)}; use {', '.join(known)}, split or "
-                "split_<name>, separated by commas"
-            )
-        if columns.count(column) > 1:
-            raise ManifestError(f"{path}: column '{column}' twice; remove one")
-    rows = []
-    for place, cells in lines:
-        if any(cells[len(columns) :]):
-            raise ManifestError(
-                f"{place}: {len(cells)} cells for {len(columns)} columns; put text that holds a "
-                "comma in double quotes"
-            )
-        padded = cells + [""] * (len(columns) - len(cells))
-        rows.append((place, dict(zip(columns, padded, strict=False))))
-    if not rows:
-        raise ManifestError(f"{path}: has a header only; add a line for each row")
-    return _Table(tuple(columns), rows)
-
-
-def _column(cell: str) -> str:
-    """A column's name in lower case, but for the name of a split."""
-    prefix, underscore, name = cell.partition("_")
-    return f"split_{name}" if prefix.lower() == "split" and underscore else cell.lower()
-
-
-def _csv_lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
-    """Rows that are not blank, with the line on which each begins."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        place = f"{path}, line {reader.line_num + 1}"
-        try:
-            cells = [cell.strip() for cell in next(reader)]
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise ManifestError(f"{place}: is not CSV ({error}); correct its quotes") from None
-        if any(cells):
-            yield place, cells
 
 
 def _split_columns(path: Path, columns: Iterable[str]) -> dict[str, str]:
@@ -409,7 +298,7 @@ def _split_columns(path: Path, columns: Iterable[str]) -> dict[str, str]:
 def _part(place: str, cell: str) -> str:
     if cell and cell.lower() not in PARTS:
         raise ManifestError(
-            f"{place}: split is {_shortened(cell)}; write {', '.join(PARTS)} or nothing"
+            f"{place}: split is {shortened(cell)}; write {', '.join(PARTS)} or nothing"
         )
     return cell.lower()
 
@@ -418,7 +307,7 @@ def _check_parts(name: str, parts: Iterable[str], allowed: set[str]) -> None:
     for part in parts:
         if part not in allowed:
             raise ManifestError(
-                f"split '{name}': a part is {_shortened(part)}; use {', '.join(PARTS)}"
+                f"split '{name}': a part is {shortened(part)}; use {', '.join(PARTS)}"
             )
 
 
@@ -433,7 +322,7 @@ def _check_videos(videos: Sequence[Video], places: Sequence[str]) -> None:
                 raise ManifestError(f"{place}: {name} is {value}; use a finite number or none")
         if video.id in seen:
             raise ManifestError(
-                f"{place}: id {_shortened(video.id)} again, as in {seen[video.id]}; give each video "
+                f"{place}: id {shortened(video.id)} again, as in {seen[video.id]}; give each video "
                 "an id of its own in a column 'id'"
             )
         seen[video.id] = place
@@ -445,7 +334,7 @@ def _check_text(place: str, name: str, text: str | None) -> None:
         return
     if text != text.strip() or len(text.splitlines()) != 1 or "\0" in text:
         raise ManifestError(
-            f"{place}: {name} is {_shortened(text)}; use text of one line without blanks around it "
+            f"{place}: {name} is {shortened(text)}; use text of one line without blanks around it "
             "(rename the file where an id comes from its name)"
         )
 
@@ -468,15 +357,15 @@ def _check_pairs(
     for pair, place in zip(pairs, places, strict=True):
         for video in pair:
             if video not in ids:
-                raise ManifestError(f"{place}: no video {_shortened(video)}; {cure}")
+                raise ManifestError(f"{place}: no video {shortened(video)}; {cure}")
         if pair.better == pair.worse:
             raise ManifestError(
-                f"{place}: pairs {_shortened(pair.better)} with itself; remove the line"
+                f"{place}: pairs {shortened(pair.better)} with itself; remove the line"
             )
         reverse = Pair(pair.worse, pair.better)
         if reverse in seen:
             raise ManifestError(
-                f"{place}: {_shortened(pair.better)} better than {_shortened(pair.worse)} is the "
+                f"{place}: {shortened(pair.better)} better than {shortened(pair.worse)} is the "
                 f"reverse of {seen[reverse]}; remove one"
             )
         seen.setdefault(pair, place)
@@ -526,22 +415,3 @@ def _path_cell(path: Path | None, folder: Path) -> str:
 
 def _cell(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    try:
-        data = text.getvalue().encode()
-    except UnicodeEncodeError as error:
-        raise ManifestError(
-            f"{path}: {_shortened(error.object[error.start : error.end])} is no UTF-8; rename the "
-            "file that has it in its name"
-        ) from None
-    with replacing(path) as descriptor, write_errors(path):
-        write_all(descriptor, memoryview(data), 0)
-
-
-def _shortened(text: str) -> str:
-    """A value in a message: quoted, on one line, and not the whole of a wrong file."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")
