@@ -3,24 +3,22 @@
 Libraries are imported inside the commands, so that ``--help`` is there at once.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from . import __version__
 from .features.errors import UserError
 
-if TYPE_CHECKING:
-    from . import pipeline
-
 PARTLY_FAILED = 3
 
 _path = click.Path(path_type=Path)
-_store = click.option(
-    "--store", required=True, type=_path, help="Folder that holds the features."
-)
+_store = click.option("--store", required=True, type=_path, help="Folder that holds the features.")
+_out = click.option("--out", required=True, type=_path, help="Folder to write.")
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 
 
@@ -40,18 +38,31 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
         click.argument("manifest", type=_path),
         click.option("--pairs", type=_path, help="File of pairs 'better worse', CSV or plain."),
         _store,
-        click.option("--split", default="split", show_default=True, help="Column with the parts."),
+        click.option(
+            "--split",
+            default="default",
+            show_default=True,
+            help="NAME of the column split_NAME; 'default' is the column split.",
+        ),
         click.option("--seeds", default=3, show_default=True, help="Repeat with this many seeds."),
         click.option(
             "--shuffle-pairs", is_flag=True, help="Control: turn half of the training pairs round."
         ),
         click.option("--device", default="cpu", show_default=True, help="For deep heads."),
-        click.option("--out", required=True, type=_path, help="Folder to write."),
         _overwrite,
     ]
+
+    @functools.wraps(command)
+    def with_training(**values: Any) -> None:
+        from .pipeline import Training
+
+        common = {field.name: values.pop(field.name) for field in dataclasses.fields(Training)}
+        command(training=Training(**common), **values)
+
+    wrapped: Callable[..., None] = with_training
     for option in reversed(options):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,17 +110,19 @@ def extract(source: Path, store: Path, **options: Any) -> None:
     videos failed.
     """
     from . import pipeline
-    from .report import console
+    from .report import console, progress
 
-    with console.extraction_progress() as progress:
-        outcomes = pipeline.extract(source, store, progress=progress, **options)
-    console.print_outcomes(outcomes)
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        outcomes = pipeline.extract(source, store, progress=show, **options)
+    console.print_outcomes(terminal, outcomes)
     if any(outcome.failure for outcome in outcomes):
         raise SystemExit(PARTLY_FAILED)
 
 
 @main.command()
 @_training_options
+@_out
 @click.option("--feature", required=True, help="Key of a stored feature, or enough of it.")
 @click.option("--head", required=True, help="What to train, for example rank-aware-attention.")
 @click.option(
@@ -125,26 +138,34 @@ def train(**options: Any) -> None:
     MANIFEST (CSV) lists the videos; its split column says which ones train and which ones test.
     """
     from . import pipeline
-    from .report import console
+    from .report import console, progress
 
-    with console.training_progress() as progress:
-        result = pipeline.train(progress=progress, **options)
-    console.print_runs([result])
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        rows = pipeline.train(progress=show, **options)
+    console.print_runs(terminal, [rows])
 
 
 @main.command()
 @_training_options
+@_out
 @click.option("--feature", "features", multiple=True, required=True, help="Repeatable.")
-@click.option("--head", "heads", multiple=True, help="All heads that fit the labels by default.")
+@click.option("--head", "heads", multiple=True, help="Repeatable; all heads by default.")
 def baselines(**options: Any) -> None:
-    """Train every head on every feature, one run folder each, and print one table."""
-    from . import pipeline
-    from .report import console
+    """Train every head on every feature, one run folder each, and print one table.
 
-    with console.training_progress() as progress:
-        results, failures = pipeline.baselines(progress=progress, **options)
-    console.print_runs(results)
-    console.print_failures(failures)
+    Exit status 3 says that some runs failed; a head that needs scores fails where only pairs are
+    known.
+    """
+    from . import pipeline
+    from .report import console, progress
+
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        results, failures = pipeline.baselines(progress=show, **options)
+    if results:
+        console.print_runs(terminal, results)
+    console.print_failures(terminal, failures)
     if failures:
         raise SystemExit(PARTLY_FAILED)
 
@@ -157,11 +178,12 @@ def baselines(**options: Any) -> None:
 def demo(**options: Any) -> None:
     """Run the whole pipeline on generated videos of known skill; nothing is downloaded."""
     from . import pipeline
-    from .report import console
+    from .report import console, progress
 
-    with console.demo_progress() as progress:
-        results = pipeline.demo(progress=progress, **options)
-    console.print_runs(results)
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        results = pipeline.demo(progress=show, **options)
+    console.print_runs(terminal, results)
 
 
 @main.group()
@@ -170,34 +192,37 @@ def store() -> None:
 
 
 @store.command()
-@click.argument("store", type=_path)
-def ls(store: Path) -> None:
+@click.argument("folder", metavar="STORE", type=_path)
+def ls(folder: Path) -> None:
     """List features, videos, rows and bytes, and videos that failed."""
     from . import pipeline
     from .report import console
 
-    console.print_listing(pipeline.list_store(store))
+    listing = pipeline.list_store(folder)
+    console.print_listing(console.terminal(), listing.features, listing.failures)
 
 
 @store.command()
-@click.argument("store", type=_path)
-def verify(store: Path) -> None:
+@click.argument("folder", metavar="STORE", type=_path)
+def verify(folder: Path) -> None:
     """Read everything again and name what is damaged; exit status 3 if anything is."""
     from . import pipeline
     from .report import console
 
-    checked = pipeline.verify_store(store)
-    console.print_verification(checked)
-    if checked.damages:
+    checked, damages = pipeline.verify_store(folder)
+    console.print_damages(console.terminal(), checked, damages)
+    if damages:
         raise SystemExit(PARTLY_FAILED)
 
 
 @store.command()
-@click.argument("store", type=_path)
+@click.argument("folder", metavar="STORE", type=_path)
 @click.option("--compress", is_flag=True, help="Smaller, but read more slowly.")
-def pack(store: Path, compress: bool) -> None:
+def pack(folder: Path, compress: bool) -> None:
     """Merge the small files of single videos into shards of about 1 GB."""
     from . import pipeline
-    from .report import console
 
-    console.print_packing(pipeline.pack_store(store, compress))
+    packed = pipeline.pack_store(folder, compress)
+    click.echo(f"{packed.videos} entries packed into {packed.shards} shards")
+    for path in packed.damaged:
+        click.echo(f"left alone, damaged: {path}; run 'aqakit store verify {folder}'")

@@ -10,36 +10,13 @@ from dataclasses import dataclass
 
 from ..features.errors import VideoError
 from ..features.manifest import Video
+from ..features.outcome import Outcome
 from ..features.source import Source
-from ..features.spec import FeatureKey
 from ..features.store import FeatureStore
 from .decode import TimelineDiffersError, check_file, scan
 from .flow import TVL1
 from .request import Feature
 from .single_pass import Seen, compute
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one video.
-
-    Args:
-        video_id: of the manifest.
-        frames_decoded: 0 where nothing had to be done.
-        computed: features that were computed now.
-        kept: features that the store held already.
-        seconds: wall time.
-        notes: what a careful person wants to know, such as padding.
-        failure: one line; None when all is well.
-    """
-
-    video_id: str
-    frames_decoded: int = 0
-    computed: tuple[FeatureKey, ...] = ()
-    kept: tuple[FeatureKey, ...] = ()
-    seconds: float = 0.0
-    notes: tuple[str, ...] = ()
-    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,12 +68,14 @@ class Extractor:
             if not missing:
                 return Outcome(video.id, kept=kept)
             known = None if self.retry_failed else self.store.failure(video.id, source)
-            if known is not None:
-                return Outcome(video.id, kept=kept, failure=f"{known} [--retry-failed tries again]")
+            # Another feature may do with fewer frames than the one that failed.
+            if known is not None and set(computed) <= set(known.keys):
+                return Outcome(video.id, kept=kept, failure=known.reason, known_before=True)
             try:
                 seen = self._compute(video, source, missing, on_frames)
             except VideoError as error:
-                self.store.record_failure(video.id, source, str(error))
+                keys = [feature.spec.key for feature in missing]
+                self.store.record_failure(video.id, str(error), source, keys)
                 elapsed = time.monotonic() - began
                 return Outcome(video.id, kept=kept, seconds=elapsed, failure=str(error))
             self.store.clear_failure(video.id)
@@ -107,7 +86,7 @@ class Extractor:
         if video.path is None:
             raise VideoError(f"video '{video.id}' has no path; add one to the manifest")
         check_file(video.path)
-        return self.store.identify(video.path, video.start_seconds, video.end_seconds)
+        return self.store.source(video.path, video.start_seconds, video.end_seconds)
 
     def _lacks(self, feature: Feature, video: Video, source: Source) -> bool:
         return self.overwrite or not self.store.has(feature.spec.key, video.id, source)

@@ -29,15 +29,15 @@ _SURPRISE_SECONDS = 0.1
 
 # What the seed varies and skill does not.
 _PEGS = (2, 3)
-_SECONDS_PER_PEG = (1.6, 2.2)
+_SECONDS_PER_PEG = (1.4, 2.1)
 _LIFT = (0.2, 0.3)
 
 # What a performance of skill 0 holds for each peg, and the range of one mistake.
-_HESITATION_SECONDS, _HESITATION_RANGE = 0.2, (0.2, 0.4)
-_DETOUR_LENGTH, _DETOUR_RANGE = 0.12, (0.1, 0.2)
+_HESITATION_SECONDS, _HESITATION_RANGE = 0.18, (0.2, 0.4)
+_DETOUR_LENGTH, _DETOUR_RANGE = 0.1, (0.1, 0.2)
 _TREMOR_SHARE, _TREMOR_RANGE = 0.85, (0.3, 0.8)
-_TREMOR_AMPLITUDE, _TREMOR_HERTZ = (0.032, 0.055), (3.0, 8.0)
-_DROPS, _NO_DROPS_ABOVE = 0.4, 0.8
+_TREMOR_AMPLITUDE, _TREMOR_HERTZ = (0.025, 0.042), (3.0, 8.0)
+_DROPS, _NO_DROPS_ABOVE = 0.35, 0.8
 # Totals vary by this much either way between performances of one skill.
 _LUCK = 0.1
 
@@ -194,8 +194,8 @@ def _draw_task(picture: Points, rng: np.random.Generator) -> _Task:
     count = int(rng.integers(_PEGS[0], _PEGS[1], endpoint=True))
     rows = (np.arange(count) - (count - 1) / 2)[:, None] * [0.03, 0.15]
     shift = rng.uniform(-0.04, 0.04, 2)
-    pegs = picture * [0.3, 0.62] + shift + rows + rng.uniform(-0.02, 0.02, (count, 2))
-    holes = picture * [0.68, 0.62] + shift - rows + rng.uniform(-0.03, 0.03, (count, 2))
+    pegs = picture * [0.35, 0.64] + shift + rows + rng.uniform(-0.02, 0.02, (count, 2))
+    holes = picture * [0.65, 0.64] + shift - rows + rng.uniform(-0.03, 0.03, (count, 2))
     rest = picture * [0.5, 0.4] + rng.uniform(-0.04, 0.04, 2)
     stops = [rest, *np.stack([pegs, holes], axis=1).reshape(-1, 2), rest]
     legs = [

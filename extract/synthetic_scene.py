@@ -21,8 +21,9 @@ Colour = NDArray[np.float64]
 # Lengths are in short sides of the picture.
 _PEG_RADIUS = 0.045
 _HOLE_RADIUS = 0.055
-_ARM_WIDTH = 0.09
-_RING_STEP = 0.12
+_ARM_WIDTH = 0.15
+# Rings at equal distances would look the same after a step of one distance.
+_RING_STEPS = (0.1, 0.3)
 _CAMERA_SHAKE = 0.0015
 # OpenCV draws at fractions of a pixel when coordinates are given in 16ths.
 _SHIFT = 4
@@ -63,6 +64,7 @@ class _Scene:
         light: (H, W, 1) factor of every pixel.
         pegs: (P, 3) colours.
         arm: colour.
+        rings: distances from the wrist, along the arm, of the rings around it.
         shoulder: (2,) where the arm comes from, outside the picture.
     """
 
@@ -71,6 +73,7 @@ class _Scene:
     light: Picture
     pegs: NDArray[np.float64]
     arm: Colour
+    rings: NDArray[np.float64]
     shoulder: Points
 
 
@@ -90,7 +93,9 @@ def _draw_scene(performance: Performance) -> _Scene:
     pegs = [_colour(hue + 120 + 40 * number, 210, 225) for number in range(count)]
     shoulder = np.array([rng.uniform(0.4, 0.6) * width, -0.5 * height])
     arm = _colour(rng.uniform(0, 180), 25, rng.uniform(170, 220))
-    return _Scene(unit, ground, _light(performance.size, rng), np.array(pegs), arm, shoulder)
+    light = _light(performance.size, rng)
+    rings = unit * rng.uniform(*_RING_STEPS, 20).cumsum()
+    return _Scene(unit, ground, light, np.array(pegs), arm, rings, shoulder)
 
 
 def _colour(hue: float, saturation: float, value: float) -> Colour:
@@ -163,10 +168,10 @@ def _draw_arm(canvas: Image, scene: _Scene, tool: Points) -> None:
         wrist + 0.3 * half,
     ]
     _polygon(canvas, np.array(edge), 0.65 * scene.arm)
-    for back in np.arange(0.0, length / scene.unit, _RING_STEP):
-        middle = wrist - along * back * scene.unit
-        ring = half * (1 + 0.6 * back * scene.unit / length)
-        _line(canvas, middle - ring, middle + ring, 0.35 * scene.arm, 0.025 * scene.unit)
+    for back in scene.rings[scene.rings < length]:
+        middle = wrist - along * back
+        ring = half * (1 + 0.6 * back / length)
+        _line(canvas, middle - ring, middle + ring, 0.35 * scene.arm, 0.03 * scene.unit)
 
 
 def _draw_jaws(canvas: Image, scene: _Scene, tool: Points, closed: bool) -> None:

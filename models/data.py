@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class VideoFeatures:
     """
 
     id: str
-    values: NDArray[np.floating]
+    values: NDArray[Any]
     times: NDArray[np.float64]
 
     def __post_init__(self) -> None:

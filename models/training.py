@@ -138,7 +138,7 @@ def steps_of(
             if not schedule.carry_gradients:
                 _require_gradients(network, phase.parameters)
             losses = _losses(network, phase, features, all_pairs[batch], schedule, generator)
-            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            torch.stack(list(losses.values())).sum().backward()
             optimizer.step()
             optimizer.zero_grad()
             turn += 1

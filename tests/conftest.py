@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -52,6 +54,7 @@ def _write_video(
     first, *rest = list(pictures)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=codec_options or {})
+        assert isinstance(stream, VideoStream)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 2_000_000
@@ -69,6 +72,7 @@ def _write_sound(path: Path, seconds: float = 1.0) -> Path:
     """An audio-only file."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000)
+        assert isinstance(stream, AudioStream)
         frame = av.AudioFrame.from_ndarray(
             np.zeros((1, int(16000 * seconds)), dtype=np.float32), format="fltp", layout="mono"
         )

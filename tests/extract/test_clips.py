@@ -26,7 +26,8 @@ TIMELINES = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=60).map(
 
 def gather(slots: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, int]:
     gatherer = UnitGatherer(slots)
-    units, most = [], 0
+    units: list[np.ndarray] = []
+    most = 0
     for number, item in enumerate(items):
         units.extend(gatherer.push(number, item))
         most = max(most, gatherer.held_items)

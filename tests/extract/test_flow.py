@@ -3,14 +3,16 @@
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from aqakit.extract.flow import TVL1, FlowStream, grey
 
 RNG = np.random.default_rng(0)
-TEXTURE = cv2.GaussianBlur(RNG.integers(0, 255, (64, 96, 3)).astype(np.uint8), (0, 0), 2)
+NOISE = RNG.integers(0, 255, (64, 96, 3)).astype(np.uint8)
+TEXTURE = np.asarray(cv2.GaussianBlur(NOISE, (0, 0), 2), dtype=np.uint8)
 
 
-def shifted(pixels: int) -> np.ndarray:
+def shifted(pixels: int) -> NDArray[np.uint8]:
     return np.roll(TEXTURE, pixels, axis=1)
 
 

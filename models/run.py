@@ -1,0 +1,309 @@
+"""One recipe trained under one split: all seeds, the table's rows, and a folder that keeps them.
+
+    recipe.json         what was trained on what
+    metrics.json        the rows of the table, controls among them
+    predictions.csv     score of every video by every seed
+    training_log.csv    losses, epoch by epoch
+    seed-<n>/           what the head learned
+    environment.json    versions of everything
+
+The folder is written aside and renamed when it is whole.
+"""
+
+import csv
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..features.durable import sync_folder, write_errors
+from ..features.errors import RecipeError
+from .controls import Facts, control_scores
+from .data import VideoFeatures
+from .head import Head
+from .metrics import bootstrap_interval, pairwise_accuracy, spearman
+from .protocol import Fold, shuffled
+from .recipe import Recipe
+from .training import EpochLog
+
+OnSeed = Callable[[int, int, int, Mapping[str, float]], None]
+_LIBRARIES = ("aqakit", "numpy", "scikit-learn", "scipy", "torch")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Args:
+        name: of the head, or of a control.
+        feature: key of the cached feature; empty for a control.
+        accuracy: mean over seeds of the share of test pairs in the right order; a tie is wrong.
+        accuracy_sd: standard deviation over seeds; nan for a single one.
+        interval: 95 % bootstrap interval of the accuracy over test videos.
+        spearman: mean over seeds of the rank correlation with the scores of test videos; nan
+            without scores.
+        ties: share of test pairs with equal scores.
+        seeds: trainings.
+        train_pairs: that it learned from.
+        test_pairs: that it was tested on.
+        test_videos: in those pairs.
+        dropped_videos: without features.
+        dropped_pairs: that lost a video.
+        seen_test_pairs: test pairs of which a video also trained.
+    """
+
+    name: str
+    feature: str
+    accuracy: float
+    accuracy_sd: float
+    interval: tuple[float, float]
+    spearman: float
+    ties: float
+    seeds: int
+    train_pairs: int
+    test_pairs: int
+    test_videos: int
+    dropped_videos: int
+    dropped_pairs: int
+    seen_test_pairs: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained recipe.
+
+    Args:
+        recipe: what was trained.
+        fold: on whom.
+        rows: its own first, then controls.
+        scores: (S, V) of every video by every seed.
+        logs: losses of every seed.
+        heads: trained, one a seed.
+    """
+
+    recipe: Recipe
+    fold: Fold
+    rows: tuple[Row, ...]
+    scores: NDArray[np.float64]
+    logs: tuple[list[EpochLog], ...]
+    heads: tuple[Head, ...]
+
+
+def train_run(
+    recipe: Recipe,
+    fold: Fold,
+    videos: Sequence[VideoFeatures],
+    device: str = "cpu",
+    on_seed: OnSeed = lambda done, epoch, epochs, losses: None,
+) -> Run:
+    """Train a recipe with each of its seeds and test it.
+
+    Args:
+        recipe: what to train.
+        fold: on whom.
+        videos: features in the order of ``fold.videos``.
+        device: a torch device.
+        on_seed: told seeds done, epochs done and in all, and losses.
+
+    Raises:
+        RecipeError: the head cannot learn from these labels or features.
+        ValueError: other videos than those of the fold.
+    """
+    if [video.id for video in videos] != [video.id for video in fold.videos]:
+        raise ValueError("videos must be those of the fold, in its order")
+    training = [videos[place] for place in fold.train]
+    heads, logs = [], []
+    for done, seed in enumerate(recipe.seeds):
+        head = recipe.build(seed, device)
+        targets = fold.training_targets()
+        if recipe.shuffled:
+            targets = shuffled(targets, np.random.default_rng(seed))
+        report = _report_of(on_seed, done)
+        logs.append(head.fit(training, targets, report))
+        heads.append(head)
+    scores = np.stack([head.score(videos) for head in heads])
+    name = recipe.head + " (labels shuffled)" * recipe.shuffled
+    rows = [_row(name, recipe.feature, scores, fold)]
+    durations = np.array([video.duration_seconds for video in videos])
+    facts = Facts(durations, tuple(video.subject for video in fold.videos), fold.scores)
+    for control, values in control_scores(facts, fold.train, fold.train_pairs).items():
+        rows.append(_row(f"control: {control}", "", values[None], fold))
+    return Run(recipe, fold, tuple(rows), scores, tuple(logs), tuple(heads))
+
+
+def _report_of(on_seed: OnSeed, done: int) -> Callable[[int, int, Mapping[str, float]], None]:
+    return lambda epoch, epochs, losses: on_seed(done, epoch, epochs, losses)
+
+
+def _row(name: str, feature: str, scores: NDArray[np.float64], fold: Fold) -> Row:
+    orders = [pairwise_accuracy(one, fold.test_pairs) for one in scores]
+    accuracies = [order.accuracy for order in orders]
+    several = len(scores) > 1
+    truth = fold.scores
+    correlations = [
+        math.nan if truth is None else spearman(one[fold.test], truth[fold.test]) for one in scores
+    ]
+    return Row(
+        name=name,
+        feature=feature,
+        accuracy=float(np.mean(accuracies)),
+        accuracy_sd=float(np.std(accuracies, ddof=1)) if several else math.nan,
+        interval=bootstrap_interval(scores, fold.test_pairs),
+        spearman=float(np.mean(correlations)),
+        ties=float(np.mean([order.ties / order.pairs for order in orders])),
+        seeds=len(scores),
+        train_pairs=len(fold.train_pairs),
+        test_pairs=len(fold.test_pairs),
+        test_videos=len(np.unique(fold.test_pairs)),
+        dropped_videos=len(fold.dropped_videos),
+        dropped_pairs=fold.dropped_pairs,
+        seen_test_pairs=fold.seen_test_pairs,
+    )
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Raise a RecipeError if a run folder is taken; asked before hours of training."""
+    if not folder.exists() or overwrite and (folder / "recipe.json").exists():
+        return
+    if overwrite:
+        raise RecipeError(f"{folder} is there and is no run; name another folder")
+    raise RecipeError(f"{folder} is there already; name another folder, or give --overwrite")
+
+
+def write_run(run: Run, folder: Path, overwrite: bool = False) -> None:
+    """Write a run folder, whole or not at all.
+
+    Raises:
+        RecipeError: the folder is there already, and is not to be overwritten or is no run.
+        StoreError: it cannot be written.
+    """
+    check_free(folder, overwrite)
+    with write_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as aside:
+            made = Path(aside) / "run"
+            made.mkdir()
+            _write_files(run, made)
+            for path in [*made.rglob("*"), made]:
+                _sync(path)
+            if folder.exists():
+                os.replace(folder, Path(aside) / "old")
+            os.replace(made, folder)
+            sync_folder(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir():
+        sync_folder(path)
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _write_files(run: Run, folder: Path) -> None:
+    (folder / "recipe.json").write_text(run.recipe.to_json() + "\n")
+    rows = [dataclasses.asdict(row) for row in run.rows]
+    _write_json(folder / "metrics.json", {"rows": rows, "dropped": run.fold.dropped_videos})
+    _write_json(folder / "environment.json", environment())
+    _write_predictions(run, folder / "predictions.csv")
+    _write_log(run, folder / "training_log.csv")
+    for seed, head in zip(run.recipe.seeds, run.heads, strict=True):
+        learned = folder / f"seed-{seed}"
+        learned.mkdir()
+        head.save(learned)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    # JSON has no nan; a number that does not exist is null.
+    path.write_text(json.dumps(_without_nan(value), indent=1, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _write_predictions(run: Run, path: Path) -> None:
+    test = set(run.fold.test.tolist())
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "part", "truth", *(f"seed_{seed}" for seed in run.recipe.seeds)])
+        for place, video in enumerate(run.fold.videos):
+            part = "test" if place in test else "train"
+            truth = "" if video.score is None else repr(video.score)
+            writer.writerow(
+                [video.id, part, truth, *(repr(float(s)) for s in run.scores[:, place])]
+            )
+
+
+def _write_log(run: Run, path: Path) -> None:
+    names = dict.fromkeys(name for log in run.logs for losses in log for name in losses)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seed", "epoch", *names])
+        for seed, log in zip(run.recipe.seeds, run.logs, strict=True):
+            for epoch, losses in enumerate(log, 1):
+                writer.writerow([seed, epoch, *(losses.get(name, "") for name in names)])
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine that numbers were made with."""
+    return {
+        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The table of a run folder.
+
+    Raises:
+        RecipeError: the folder is no run.
+    """
+    try:
+        rows = json.loads((folder / "metrics.json").read_text())["rows"]
+        return [Row(**{name: _with_nan(value) for name, value in row.items()}) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RecipeError(
+            f"{folder} is no run that can be read ({error}); train it again"
+        ) from None
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_with_nan, value))
+    return math.nan if value is None else value
+
+
+def read_heads(folder: Path, device: str = "cpu") -> tuple[Recipe, list[Head]]:
+    """The recipe of a run folder and its trained heads, one a seed.
+
+    Raises:
+        RecipeError: the folder is no run, or what was learned is damaged.
+    """
+    try:
+        recipe = Recipe.from_json((folder / "recipe.json").read_text())
+    except OSError as error:
+        raise RecipeError(f"{folder} is no run ({error.strerror}); train it again") from None
+    heads = []
+    for seed in recipe.seeds:
+        head = recipe.build(seed, device)
+        head.load(folder / f"seed-{seed}")
+        heads.append(head)
+    return recipe, heads
