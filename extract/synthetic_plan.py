@@ -32,13 +32,15 @@ _PEGS = (2, 3)
 _SECONDS_PER_PEG = (1.4, 2.1)
 _LIFT = (0.2, 0.3)
 
-# What a performance of skill 0 holds for each peg, and the range of one mistake.
+# How much goes wrong at skill 0, and the range of one mistake. Hesitation, detour and drops are for
+# each peg, tremor is a share of the whole time; its amplitude is that of each sine. Tremor costs no
+# time, so that the length of a video says little about skill.
 _HESITATION_SECONDS, _HESITATION_RANGE = 0.18, (0.2, 0.4)
 _DETOUR_LENGTH, _DETOUR_RANGE = 0.1, (0.1, 0.2)
+_DROPS, _NO_DROPS_ABOVE = 0.35, 0.8
 _TREMOR_SHARE, _TREMOR_RANGE = 0.85, (0.3, 0.8)
 _TREMOR_AMPLITUDE, _TREMOR_HERTZ = (0.025, 0.042), (3.0, 8.0)
-_DROPS, _NO_DROPS_ABOVE = 0.35, 0.8
-# Totals vary by this much either way between performances of one skill.
+# Totals vary by this share either way between performances of one skill.
 _LUCK = 0.1
 
 
@@ -276,6 +278,7 @@ class _Burst:
         progress = (seconds - self.start_seconds) / (self.end_seconds - self.start_seconds)
         envelope = (4 * np.minimum(progress, 1 - progress)).clip(0, 1)
         waves = np.sin(2 * np.pi * self.hertz * seconds[:, None, None] + self.phase).sum(axis=1)
+        # The hand shakes along the arm, which comes from above, more than across it.
         return np.asarray(self.amplitude * envelope[:, None] * waves * [0.5, 1.0])
 
 
