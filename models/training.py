@@ -84,6 +84,8 @@ def train(
     Raises:
         RecipeError: no pairs, or a loss that is not finite any more.
     """
+    if not len(pairs):
+        raise RecipeError("no pair of two training videos; add pairs, or change the split")
     log: list[EpochLog] = []
     for epoch, losses in enumerate(_epochs(network, phases, features, pairs, schedule, seed), 1):
         if not np.isfinite(list(losses.values())).all():
@@ -117,13 +119,7 @@ def steps_of(
     schedule: Schedule,
     seed: int,
 ) -> Iterator[Losses]:
-    """Take one gradient step at each ``next``, without end; yields its losses.
-
-    Raises:
-        RecipeError: no pairs.
-    """
-    if not len(pairs):
-        raise RecipeError("no pair of two training videos; add pairs, or change the split")
+    """Take one gradient step at each ``next``, without end; yields its losses."""
     generator = torch.Generator().manual_seed(seed)
     optimizers = [torch.optim.Adam(phase.parameters, lr=phase.learning_rate) for phase in phases]
     all_pairs = torch.from_numpy(np.ascontiguousarray(pairs))
