@@ -1,0 +1,113 @@
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.utils.estimator_checks import check_estimator
+
+from aqakit.features.errors import RecipeError
+from aqakit.models.data import Targets, VideoFeatures
+from aqakit.models.heads import ranksvm
+from aqakit.models.heads.ranksvm import Options, RankSVM
+from aqakit.models.metrics import pairwise_accuracy
+
+
+def _problem(seed: int, noise: float = 0.5) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rows whose first channel holds the skill, and pairs by it."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(30, 5))
+    skill = rows[:, 0] + noise * rng.normal(size=30)
+    return rows, np.argwhere(skill[:, None] > skill)
+
+
+def _features(rows: NDArray[np.float64]) -> list[VideoFeatures]:
+    return [
+        VideoFeatures(f"v{number}", row[None], np.array([[0.0, 0.5, 1]]))
+        for number, row in enumerate(rows)
+    ]
+
+
+def test_it_is_a_scikit_learn_estimator() -> None:
+    """Learns from rows and grades there; pairs are another way to say the same."""
+    check_estimator(RankSVM(), on_skip=None)
+
+
+def test_grades_and_their_pairs_teach_the_same() -> None:
+    rows, _ = _problem(0)
+    grades = np.repeat([1.0, 2, 5], 10)
+    by_grade = RankSVM().fit(rows, grades)
+    by_pair = RankSVM().fit(rows, pairs=np.argwhere(grades[:, None] > grades))
+    np.testing.assert_array_equal(by_grade.coef_, by_pair.coef_)
+
+
+def test_weights_minimise_the_hinge_over_pairs() -> None:
+    rows, pairs = _problem(1)
+    cost = 0.01
+    differences = rows[pairs[:, 0]] - rows[pairs[:, 1]]
+
+    def objective(weights: NDArray[np.float64]) -> float:
+        hinge = sum(max(0.0, 1 - float(weights @ difference)) for difference in differences)
+        return float(weights @ weights) / 2 + 2 * cost * hinge
+
+    found = RankSVM(C=cost).fit(rows, pairs=pairs).coef_
+    # The objective is convex: what no small step in any direction betters is the minimum.
+    rng = np.random.default_rng(0)
+    for size in (0.3, 0.03, 0.003):
+        for step in rng.normal(size=(100, 5)):
+            assert objective(found) <= objective(found + size * step) + 1e-4
+    assert objective(found) < objective(np.zeros(5)) / 1.2
+
+
+def test_many_channels_of_few_videos() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(12, 300))
+    pairs = np.array(list(itertools.combinations(range(12), 2)))
+    found = RankSVM().fit(rows, pairs=pairs)
+    assert pairwise_accuracy(found.predict(rows), pairs).accuracy == 1
+    spread = np.linalg.norm(found.coef_ - np.linalg.pinv(rows) @ (rows @ found.coef_))
+    assert spread == pytest.approx(0, abs=1e-9)  # nothing outside the span of the rows
+
+
+def test_turning_every_pair_round_turns_the_weights_round() -> None:
+    rows, pairs = _problem(2)
+    one = RankSVM(C=0.1).fit(rows, pairs=pairs)
+    other = RankSVM(C=0.1).fit(rows, pairs=pairs[:, ::-1])
+    np.testing.assert_allclose(one.coef_, -other.coef_, atol=2e-3)
+
+
+def test_it_learns_what_is_there_and_nothing_from_noise() -> None:
+    rows, pairs = _problem(3)
+    test_rows, test_pairs = _problem(4)
+    head = ranksvm.build(Options(), 0, "cpu")
+    head.fit(_features(rows), Targets(pairs))
+    assert pairwise_accuracy(head.score(_features(test_rows)), test_pairs).accuracy > 0.8
+    shuffled = []
+    for seed in range(20):
+        turn = np.random.default_rng(seed).random(len(pairs)) < 0.5
+        head.fit(_features(rows), Targets(np.where(turn[:, None], pairs[:, ::-1], pairs)))
+        scores = head.score(_features(test_rows))
+        shuffled.append(pairwise_accuracy(scores, test_pairs).accuracy)
+    assert 0.35 < np.mean(shuffled) < 0.65
+
+
+def test_seed_and_device_do_not_matter() -> None:
+    rows, pairs = _problem(5)
+    scores = []
+    for seed, device in ((0, "cpu"), (3, "cuda")):
+        head = ranksvm.build(Options(), seed, device)
+        head.fit(_features(rows), Targets(pairs))
+        scores.append(head.score(_features(rows)))
+    np.testing.assert_array_equal(scores[0], scores[1])
+
+
+def test_missing_pairs_are_named() -> None:
+    with pytest.raises(RecipeError, match="no pair of two training videos"):
+        ranksvm.build(Options(), 0, "cpu").fit(
+            _features(np.eye(3)), Targets(np.zeros((0, 2), np.int64), np.arange(3.0))
+        )
+
+
+@pytest.mark.parametrize("cost", [0.0, -1.0, float("nan"), float("inf")])
+def test_options_are_checked(cost: float) -> None:
+    with pytest.raises(ValueError, match=f"C is {cost}"):
+        Options(C=cost)
