@@ -12,7 +12,8 @@ Presets are those of the published code:
 * ``caffe``: C3D, Tran et al., ICCV 2015: 128 x 171, crop 112, BGR in 0..255 less the Sports-1M
   training mean. Each channel's mean stands for the released mean image.
 * ``imagenet-112``: PyTorch ports of C3D: the same size, RGB with ImageNet statistics.
-* ``short-96``: for optical flow on small frames; no network, pixels as they are.
+* ``short-64``, ``short-96``: for optical flow on small frames; no network, pixels as they are.
+  TV-L1 on 64 costs less than half of that on 96.
 """
 
 from dataclasses import dataclass
@@ -119,5 +120,6 @@ PRESETS: dict[str, Preset] = {
     "caffe": Preset((128, 171), 112, mean=(101.41, 97.66, 90.25), bgr=True),
     "imagenet-112": Preset((128, 171), 112, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
     # No published convention to follow: shrink without aliasing, which flow would take for motion.
+    "short-64": Preset(64, interpolation=cv2.INTER_AREA),
     "short-96": Preset(96, interpolation=cv2.INTER_AREA),
 }

@@ -41,8 +41,12 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     console.print(table)
     failed = sum(outcome.failure is not None for outcome in outcomes)
     computed = sum(bool(outcome.computed) for outcome in outcomes)
-    kept = len(outcomes) - failed - computed
-    console.print(f"{computed} computed, {kept} there already, {failed} failed")
+    kept = sum(bool(o.kept) and not o.computed and o.failure is None for o in outcomes)
+    skipped = len(outcomes) - failed - computed - kept
+    counts = [f"{computed} computed", f"{kept} there already", f"{failed} failed"]
+    if skipped:
+        counts.insert(2, f"{skipped} skipped")
+    console.print(", ".join(counts))
 
 
 def _result(outcome: Outcome) -> str:

@@ -23,7 +23,7 @@ INFO = BackboneInfo(
     stream="flow",
     layers={"hist": (CHANNELS,)},
     sampling=Sampling("stacks", frames=3, count=100, fps=10.0),
-    presets=("short-96",),
+    presets=("short-64", "short-96"),
 )
 
 

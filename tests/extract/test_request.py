@@ -14,7 +14,7 @@ def keys(*requests: str, weights: tuple[str, ...] = ("random",)) -> list[str]:
 
 def test_defaults_and_every_part_of_a_request() -> None:
     assert keys("flow-hist", "c3d", "i3d:logits@steps-10x16/imagenet") == [
-        "flow-hist.flow.hist.stacks-100x3-10fps.short-96.none.float32",
+        "flow-hist.flow.hist.stacks-100x3-10fps.short-64.none.float32",
         "c3d.rgb.fc6.clips-16.caffe.random-0.float32",
         "i3d.rgb.logits.steps-10x16.imagenet.random-0.float32",
     ]

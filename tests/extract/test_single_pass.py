@@ -113,7 +113,7 @@ def test_two_flow_features_share_their_flow(
     assert len(pairs) == 11
     assert (len(stacks.rows), len(clips.rows)) == (20, 3)
     planned = scan(path)
-    frames = [PRESETS["short-96"].frame(f.rgb()) for f in decode(planned, 0, 11)]
+    frames = [PRESETS["short-64"].frame(f.rgb()) for f in decode(planned, 0, 11)]
     from aqakit.extract.flow import grey
 
     with TVL1(1) as tvl1:

@@ -1,0 +1,105 @@
+"""Splits: positions against a slow reading of the manifest, and what is dropped is counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aqakit.features.errors import ManifestError
+from aqakit.features.manifest import Manifest, Pair, Video
+from aqakit.models.data import Targets
+from aqakit.models.protocol import make_fold, shuffled
+
+PARTS = ["train", "train", "train", "test", "test", "test", "val"]
+
+
+def manifest(pairs: list[tuple[str, str]], scores: bool = False) -> Manifest:
+    videos = tuple(
+        Video(f"v{n}", subject=f"s{n % 3}", score=float(n) if scores else None)
+        for n in range(len(PARTS))
+    )
+    split = {video.id: part for video, part in zip(videos, PARTS, strict=True)}
+    return Manifest(videos, {"default": split}, tuple(Pair(*pair) for pair in pairs))
+
+
+ALL = {f"v{n}" for n in range(len(PARTS))}
+PAIRS = [("v0", "v1"), ("v2", "v1"), ("v3", "v4"), ("v5", "v3"), ("v0", "v3"), ("v6", "v0")]
+
+
+def test_pairs_belong_to_the_part_of_both_videos() -> None:
+    fold = make_fold(manifest(PAIRS), "default", ALL)
+    ids = [video.id for video in fold.videos]
+    assert ids == ["v0", "v1", "v2", "v3", "v4", "v5"]
+    named = [tuple(ids[place] for place in pair) for pair in fold.train_pairs]
+    assert named == [("v0", "v1"), ("v2", "v1")]
+    named = [tuple(ids[place] for place in pair) for pair in fold.test_pairs]
+    assert named == [("v3", "v4"), ("v5", "v3")]
+    assert (fold.dropped_videos, fold.dropped_pairs, fold.seen_test_pairs) == ((), 0, 0)
+    assert not set(fold.train) & set(fold.test)
+
+
+def test_videos_without_features_are_dropped_with_their_pairs_and_counted() -> None:
+    fold = make_fold(manifest(PAIRS), "default", ALL - {"v2", "v4"})
+    assert fold.dropped_videos == ("v2", "v4")
+    assert fold.dropped_pairs == 2
+    assert (len(fold.train_pairs), len(fold.test_pairs)) == (1, 1)
+
+
+def test_pairs_follow_from_scores_where_none_are_listed() -> None:
+    fold = make_fold(manifest([], scores=True), "default", ALL)
+    assert (len(fold.train_pairs), len(fold.test_pairs)) == (3, 3)
+    assert all(fold.videos[a].score > fold.videos[b].score for a, b in fold.test_pairs)  # type: ignore[operator]
+    scores = fold.scores
+    assert scores is not None
+    assert scores.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_split_of_pairs_counts_test_pairs_with_a_training_video() -> None:
+    table = manifest(PAIRS)
+    split = ("train", "test", "test", "test", "test", "")
+    by_pairs = Manifest(table.videos, {}, table.pairs, {"fold1": split})
+    fold = make_fold(by_pairs, "fold1", ALL)
+    assert (len(fold.train_pairs), len(fold.test_pairs)) == (1, 4)
+    assert fold.seen_test_pairs == 2
+
+
+@pytest.mark.parametrize(
+    ("pairs", "available", "words"),
+    [
+        ([], ALL, "no pairs and no two different scores; give --pairs"),
+        (PAIRS[:2], ALL, "no pair of two test videos in split 'default'"),
+        (PAIRS, set(), r"no pair of two train videos.*\(6 videos have no features\)"),
+    ],
+)
+def test_nothing_to_learn_or_test(
+    pairs: list[tuple[str, str]], available: set[str], words: str
+) -> None:
+    with pytest.raises(ManifestError, match=words):
+        make_fold(manifest(pairs), "default", available)
+
+
+def test_targets_are_positions_among_training_videos() -> None:
+    table = manifest(PAIRS, scores=True)
+    order = (*table.videos[3:], *table.videos[:3])
+    fold = make_fold(Manifest(order, table.splits, table.pairs), "default", ALL)
+    targets = fold.training_targets()
+    ids = [fold.videos[place].id for place in fold.train]
+    assert [(ids[a], ids[b]) for a, b in targets.pairs] == [("v0", "v1"), ("v2", "v1")]
+    assert targets.scores is not None
+    assert targets.scores.tolist() == [0, 1, 2]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 60))
+def test_shuffling_keeps_who_is_compared_and_all_scores(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    targets = Targets(rng.integers(0, 9, (count, 2)), rng.random(count))
+    noise = shuffled(targets, rng)
+    np.testing.assert_array_equal(np.sort(noise.pairs, axis=1), np.sort(targets.pairs, axis=1))
+    assert noise.scores is not None
+    np.testing.assert_array_equal(np.sort(noise.scores), np.sort(targets.scores))
+
+
+def test_half_of_the_pairs_are_reversed() -> None:
+    pairs = np.tile([[0, 1]], (4000, 1))
+    noise = shuffled(Targets(pairs), np.random.default_rng(0))
+    assert 0.45 < noise.pairs[:, 0].mean() < 0.55
