@@ -67,13 +67,14 @@ def test_pool_is_mean_then_deviation() -> None:
 
 def test_half_precision_is_summed_in_double() -> None:
     values = np.full((5000, 1), 60000, np.float16)
-    np.testing.assert_allclose(pool(values, "mean-deviation"), [60000.0, 0.0])
+    expected = np.array([60000.0, 0.0])
+    np.testing.assert_allclose(pool(values, "mean-deviation"), expected)
 
 
 def test_without_each_segment() -> None:
     values = np.array([[1.0], [2], [6]])
-    np.testing.assert_allclose(without_each(values, "mean"), [[4], [3.5], [1.5]])
-    np.testing.assert_allclose(without_each(values[:1], "mean"), [[1]])
+    np.testing.assert_allclose(without_each(values, "mean"), [[4.0], [3.5], [1.5]])
+    np.testing.assert_allclose(without_each(values[:1], "mean"), [[1.0]])
 
 
 @HEADS
