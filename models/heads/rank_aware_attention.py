@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from ...features.errors import RecipeError
 from ..data import FeatureTensors, Targets, VideoFeatures
+from ..filters import filter_outputs
 from ..head import Explanation, OnEpoch, no_report
 from ..losses import diversity_loss, margin_ranking_loss, outdo_uniform_loss
 from ..training import EpochLog, Losses, Phase, Schedule, train
@@ -181,11 +182,10 @@ class RankAwareAttention(nn.Module):
         )
 
     def _attention(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        hidden = functional.relu(self.first(features), inplace=True)  # (V, T, 2K * H)
-        # One product with a block-diagonal matrix reads the wide hidden layer once, not 2K times.
-        weights = torch.block_diag(*(layer.weight for layer in self._second))  # (2K, 2K * H)
+        read = torch.cat([layer.weight for layer in self._second])  # (2K, H)
         biases = torch.cat([layer.bias for layer in self._second])
-        logits = functional.linear(hidden, weights, biases).mT  # (V, 2K, T)
+        outputs = filter_outputs(features, self.first.weight, self.first.bias, read)
+        logits = (outputs + biases).mT  # (V, 2K, T)
         if mask is not None:
             logits = logits.masked_fill(~mask[:, None], -torch.inf)
         return logits.softmax(dim=2)
@@ -350,15 +350,15 @@ class RankAwareAttentionHead:
         """
         try:
             state = safetensors.torch.load_file(folder / _WEIGHTS)
-            self._mean, self._scale = state.pop("mean"), state.pop("scale")
-            network = _network(self._mean.shape[0], self.options, self._seed)
+            mean, scale = state.pop("mean"), state.pop("scale")
+            network = _network(mean.numel(), self.options, self._seed)
             network.load_state_dict(state)
         except (OSError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise RecipeError(
                 f"{folder / _WEIGHTS} does not hold this head ({str(error).splitlines()[0]}); "
                 "train it again"
             ) from None
-        self._network = network.to(self._device)
+        self._network, self._mean, self._scale = network.to(self._device), mean, scale
 
     @property
     def _trained(self) -> RankAwareAttention:
