@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
+from hypothesis import settings
 from numpy.typing import NDArray
+
+# Machines differ in speed, and a loaded one is not a bug.
+settings.register_profile("aqakit", deadline=None)
+settings.load_profile("aqakit")
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
