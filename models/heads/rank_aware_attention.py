@@ -164,8 +164,21 @@ class RankAwareAttention(nn.Module):
             features: (V, T, C).
             mask: (V, T) True where a segment is real; None where all are.
         """
-        attention = self._attention(features, mask)  # (V, 2K, T)
-        high_attention, low_attention = attention.split(self.filters, dim=1)
+        return self.read(features, mask, self.encode(features, mask))
+
+    def encode(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """(V, 2K, T) attention of every filter, high before low; arguments as above."""
+        read = torch.cat([layer.weight for layer in self._second])  # (2K, H)
+        biases = torch.cat([layer.bias for layer in self._second])
+        outputs = filter_outputs(features, self.first.weight, self.first.bias, read)
+        logits = (outputs + biases).mT  # (V, 2K, T)
+        if mask is not None:
+            logits = logits.masked_fill(~mask[:, None], -torch.inf)
+        return logits.softmax(dim=2)
+
+    def read(self, features: Tensor, mask: Tensor | None, encoding: Tensor) -> Scores:
+        """Score videos whose attention is known from :meth:`encode`; arguments as above."""
+        high_attention, low_attention = encoding.split(self.filters, dim=1)
         weights, biases = self.rank.weight, self.rank.bias
         ranked = functional.linear(features, weights)  # (V, T, 3)
         if mask is None:
@@ -180,15 +193,6 @@ class RankAwareAttention(nn.Module):
             low_attention,
             ranked + biases,
         )
-
-    def _attention(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        read = torch.cat([layer.weight for layer in self._second])  # (2K, H)
-        biases = torch.cat([layer.bias for layer in self._second])
-        outputs = filter_outputs(features, self.first.weight, self.first.bias, read)
-        logits = (outputs + biases).mT  # (V, 2K, T)
-        if mask is not None:
-            logits = logits.masked_fill(~mask[:, None], -torch.inf)
-        return logits.softmax(dim=2)
 
     @property
     def _second(self) -> list[nn.Linear]:
@@ -227,7 +231,7 @@ def phases(network: RankAwareAttention, options: Options) -> list[Phase]:
         return [Phase(list(network.parameters()), rate, joint)]
     found = [Phase(network.attention_parameters, attention_rate, attention)]
     if options.ranking:
-        found.insert(0, Phase(network.ranking_parameters, rate, ranking))
+        found.insert(0, Phase(network.ranking_parameters, rate, ranking, keeps_encoding=True))
     return found
 
 

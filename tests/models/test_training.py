@@ -262,3 +262,40 @@ def test_diverging_is_told_with_epoch_loss_and_cure() -> None:
     phase = Phase([network.one, network.two], 100.0, explode)
     with pytest.raises(RecipeError, match=r"diverged in epoch [2-9].*boom.*lower learning_rate"):
         train(network, [phase], FeatureTensors(_videos()), _pairs(), Schedule(9, 11), 0)
+
+
+class Staged(Two):
+    """The same scores from a shared first stage: the mean segment times the second parameter."""
+
+    encoded = 0
+
+    def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        return self.read(features, mask, self.encode(features, mask))
+
+    def encode(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        self.encoded += len(features)
+        return (features.mean(dim=1) @ self.two).tanh()
+
+    def read(self, features: Tensor, mask: Tensor | None, encoding: Tensor) -> Tensor:
+        return torch.stack([features.mean(dim=1) @ self.one, encoding], dim=1)
+
+
+@pytest.mark.parametrize("batch_pairs, shares", [(11, True), (6, True), (1, False)])
+def test_sharing_an_encoding_changes_no_number(batch_pairs: int, shares: bool) -> None:
+    plain, staged = Two(), Staged()
+    schedule = Schedule(1, batch_pairs)
+    features, pairs = FeatureTensors(_videos()), _pairs()
+    one = Phase([staged.one], 0.1, _one, keeps_encoding=True)
+    two = Phase([staged.two], 0.02, _two)
+    ours = steps_of(staged, [one, two], features, pairs, schedule, 5)
+    expected = steps_of(plain, _phases(plain), features, pairs, schedule, 5)
+    for _ in range(10):
+        theirs = next(expected)
+        found = next(ours)
+        assert found.keys() == theirs.keys()
+        for name, loss in theirs.items():
+            torch.testing.assert_close(found[name], loss)
+    torch.testing.assert_close(staged.one, plain.one)
+    torch.testing.assert_close(staged.two, plain.two)
+    given = sum(map(len, plain.seen))
+    assert (staged.encoded < 0.8 * given) == shares
