@@ -31,7 +31,7 @@ def filter_outputs(features: Tensor, weight: Tensor, bias: Tensor, read: Tensor)
         (V, T, F).
     """
     rows = features.reshape(-1, features.shape[-1])
-    outputs: Tensor = _FilterOutputs.apply(rows, weight, bias, read)  # type: ignore[no-untyped-call]
+    outputs: Tensor = _FilterOutputs.apply(rows, weight, bias, read)
     return outputs.view(*features.shape[:2], len(read))
 
 
