@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
+# One process a core, one thread a process: threads that wait for each other waste both.
+TEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
 
 .PHONY: demo test check types setup
 .DEFAULT_GOAL := check
@@ -11,13 +13,13 @@ demo: $(READY)
 	$(BIN)/aqakit demo --out demo --overwrite
 
 test: $(READY)
-	$(BIN)/pytest
+	$(TEST)
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory types
-	$(BIN)/pytest
+	$(TEST)
 
 # mypy names modules after the folder they lie in, and a checkout may have any name.
 types: $(READY)
