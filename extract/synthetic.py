@@ -26,7 +26,7 @@ from .synthetic_plan import Performance, plan
 from .synthetic_scene import render
 
 PERFORMANCES_PER_SUBJECT = 4
-PAIR_MARGIN = 0.15
+PAIR_MARGIN = 0.2
 _TEST_SHARE = 0.3
 # Skill of one subject's performances varies by this much either way.
 _FORM = 0.12

@@ -29,7 +29,7 @@ _SURPRISE_SECONDS = 0.1
 
 # What the seed varies and skill does not.
 _PEGS = (2, 3)
-_SECONDS_PER_PEG = (1.4, 2.1)
+_SECONDS_PER_PEG = (1.5, 1.9)
 _LIFT = (0.2, 0.3)
 
 # How much goes wrong at skill 0, and the range of one mistake. Hesitation, detour and drops are for
@@ -39,9 +39,9 @@ _HESITATION_SECONDS, _HESITATION_RANGE = 0.18, (0.2, 0.4)
 _DETOUR_LENGTH, _DETOUR_RANGE = 0.1, (0.1, 0.2)
 _DROPS, _NO_DROPS_ABOVE = 0.35, 0.8
 _TREMOR_SHARE, _TREMOR_RANGE = 0.85, (0.3, 0.8)
-_TREMOR_AMPLITUDE, _TREMOR_HERTZ = (0.025, 0.042), (3.0, 8.0)
+_TREMOR_AMPLITUDE, _TREMOR_HERTZ = (0.05, 0.07), (3.0, 8.0)
 # Totals vary by this share either way between performances of one skill.
-_LUCK = 0.1
+_LUCK = 0.05
 
 
 @dataclass(frozen=True)

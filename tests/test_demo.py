@@ -1,0 +1,35 @@
+"""``aqakit demo`` on a set too small to learn much from: everything is there and runs again."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from aqakit import pipeline
+from aqakit.cli import main
+from aqakit.features.store import FeatureStore
+
+
+def test_the_whole_pipeline_and_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_DEMO_SHUFFLES", 2)
+    out = tmp_path / "demo"
+    words = ["demo", "--out", str(out), "--videos", "6"]
+    first = CliRunner().invoke(main, words)
+    assert first.exit_code == 0, first.output
+    for row in ("rank-aware-attention", "ranksvm", "labels shuffled", "control: constant"):
+        assert row in first.output
+    assert {path.name for path in out.iterdir()} == {"data", "store", "runs"}
+    assert len(json.loads((out / "data" / "truth.json").read_text())["videos"]) == 6
+    store = FeatureStore.open(out / "store")
+    (key,) = store.keys()
+    assert len(store.videos(key)) == 6
+
+    taken = CliRunner().invoke(main, words)
+    assert taken.exit_code == 1
+    assert "is not empty" in taken.output
+    parts = {path: path.stat().st_mtime_ns for path in out.glob("store/parts/*/*.h5")}
+    again = CliRunner().invoke(main, [*words, "--overwrite"])
+    assert again.exit_code == 0, again.output
+    assert {path: path.stat().st_mtime_ns for path in out.glob("store/parts/*/*.h5")} == parts
+    assert again.output == first.output
