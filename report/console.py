@@ -96,7 +96,8 @@ def print_damages(console: Console, checked: int, damages: Sequence[Damage]) -> 
 def print_runs(console: Console, runs: Sequence[Sequence[Row]]) -> None:
     """The rows of several runs; a control that two of them share stands once, at the end."""
     own = [run[0] for run in runs]
-    controls = dict.fromkeys(row for run in runs for row in run[1:])
+    # nan differs from itself, so rows are told apart by how they read.
+    controls = {repr(row): row for run in runs for row in run[1:]}.values()
     table = _table("row", "feature", "pairwise accuracy", "95 % interval", "Spearman", "ties")
     for name in ("seeds", "test pairs", "test videos", "dropped"):
         table.add_column(name, justify="right")

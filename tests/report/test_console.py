@@ -69,8 +69,11 @@ def row(name: str, **changes: object) -> Row:
 
 def test_runs_show_spread_interval_and_losses_and_shared_controls_once() -> None:
     console = shown()
-    control = row("control: duration", feature="", accuracy_sd=math.nan, seeds=1)
-    print_runs(console, [[row("one"), control], [row("two"), control]])
+
+    def control() -> Row:
+        return row("control: duration", feature="", accuracy_sd=float("nan"), seeds=1)
+
+    print_runs(console, [[row("one"), control()], [row("two"), control()]])
     text = console.export_text()
     assert "0.900 ± 0.010" in text
     assert "0.800 to 0.950" in text
