@@ -39,7 +39,7 @@ _HESITATION_SECONDS, _HESITATION_RANGE = 0.18, (0.2, 0.4)
 _DETOUR_LENGTH, _DETOUR_RANGE = 0.1, (0.1, 0.2)
 _DROPS, _NO_DROPS_ABOVE = 0.35, 0.8
 _TREMOR_SHARE, _TREMOR_RANGE = 0.85, (0.3, 0.8)
-_TREMOR_AMPLITUDE, _TREMOR_HERTZ = (0.05, 0.07), (3.0, 8.0)
+_TREMOR_AMPLITUDE, _TREMOR_HERTZ = (0.03, 0.1), (3.0, 8.0)
 # Totals vary by this share either way between performances of one skill.
 _LUCK = 0.05
 
