@@ -3,12 +3,14 @@ import itertools
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import check_estimator
 
 from aqakit.features.errors import RecipeError
 from aqakit.models.data import Targets, VideoFeatures
 from aqakit.models.heads import ranksvm
-from aqakit.models.heads.ranksvm import Options, RankSVM
+from aqakit.models.heads.ranksvm import Options, RankSVM, minimise_hinge
 from aqakit.models.metrics import pairwise_accuracy
 
 
@@ -56,6 +58,47 @@ def test_weights_minimise_the_hinge_over_pairs() -> None:
         for step in rng.normal(size=(100, 5)):
             assert objective(found) <= objective(found + size * step) + 1e-4
     assert objective(found) < objective(np.zeros(5)) / 1.2
+
+
+def _objective(weights: NDArray[np.float64], rows: NDArray[np.float64], cost: float) -> float:
+    hinge = np.maximum(0, 1 - rows @ weights).sum()
+    return float(weights @ weights / 2 + cost * hinge)
+
+
+@pytest.mark.parametrize("cost", [0.001, 0.1, 10.0])
+@pytest.mark.parametrize("turned", [0.0, 0.3])
+def test_weights_are_those_of_a_solver_that_moves_two_at_a_time(cost: float, turned: float) -> None:
+    rows, pairs = _problem(1)
+    turn = np.random.default_rng(0).random(len(pairs)) < turned
+    pairs = np.where(turn[:, None], pairs[:, ::-1], pairs)
+    differences = rows[pairs[:, 0]] - rows[pairs[:, 1]]
+    found, _ = minimise_hinge(differences, 2 * cost)
+    slow = SVC(kernel="linear", C=cost, tol=1e-6).fit(
+        np.concatenate([differences, -differences]), np.repeat([1, -1], len(differences))
+    )
+    least = _objective(slow.coef_[0], differences, 2 * cost)
+    assert _objective(found, differences, 2 * cost) <= least * (1 + 1e-6)
+    np.testing.assert_allclose(found, slow.coef_[0], atol=0.02 * np.abs(found).max())
+
+
+@pytest.mark.parametrize("turned", [0.1, 0.5])
+def test_contradictory_pairs_of_many_channels_take_few_steps(turned: float) -> None:
+    """A solver that moves two pairs at a time needs hundreds of thousands here."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 500))
+    pairs = np.array(list(itertools.combinations(range(40), 2)))
+    turn = rng.random(len(pairs)) < turned
+    found = RankSVM().fit(rows, pairs=np.where(turn[:, None], pairs[:, ::-1], pairs))
+    assert found.n_iter_ < 40
+    if turned < 0.5:
+        assert pairwise_accuracy(found.predict(rows), pairs).accuracy > 0.85
+
+
+def test_too_few_steps_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranksvm, "_STEPS", 2)
+    rows, pairs = _problem(0)
+    with pytest.warns(ConvergenceWarning, match="not converged in 2 steps"):
+        RankSVM().fit(rows, pairs=pairs)
 
 
 def test_many_channels_of_few_videos() -> None:
