@@ -1,6 +1,7 @@
 """Support vector regression of scores over pooled features, the baseline of many papers.
 
-As in Pirsiavash et al., ECCV 2014, and after, with statistics over time in place of their descriptors.
+As in Pirsiavash et al., ECCV 2014, and after, with statistics over time in place of their
+descriptors.
 """
 
 import math
