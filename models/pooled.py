@@ -26,6 +26,7 @@ _UNREADABLE = (
     AttributeError,
     ImportError,
     LookupError,
+    NotImplementedError,
     OSError,
     TypeError,
     UntrustedTypesFoundException,
@@ -51,12 +52,14 @@ class Kind:
 
     Args:
         fit: fits an estimator to (V, D) pooled videos.
+        estimator: what ``fit`` gives.
         pooling: the statistics.
         linear: whether the estimator's score is linear in them.
         trusted: full names of the classes, beside scikit-learn's, that its file may hold.
     """
 
     fit: Fit
+    estimator: type
     pooling: Pooling
     linear: bool
     trusted: Sequence[str] = ()
@@ -121,12 +124,17 @@ class PooledHead:
         """
         path = folder / _FILE
         try:
-            self._estimator = skops.io.load(path, trusted=list(self._kind.trusted))
+            found = skops.io.load(path, trusted=list(self._kind.trusted))
         except _UNREADABLE as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise RecipeError(
                 f"{path} does not hold this head ({reason}); train it again"
             ) from None
+        if not isinstance(found, self._kind.estimator):
+            raise RecipeError(
+                f"{path} does not hold this head (it holds a {type(found).__name__}); train it again"
+            )
+        self._estimator = found
 
     @property
     def _trained(self) -> Any:
@@ -172,8 +180,14 @@ def without_each(values: NDArray[np.float64], pooling: Pooling) -> NDArray[np.fl
     """(T, D) statistics of the video without each of its segments; of the one that it has, if so."""
     if len(values) == 1:
         return pool(values, pooling)[None]
-    kept = ~np.eye(len(values), dtype=bool)
-    return np.stack([pool(values[others], pooling) for others in kept])
+    # Sums less one term, of values about their mean: sums of raw squares would lose the digits.
+    mean, rest = values.mean(axis=0), len(values) - 1
+    centred = values - mean
+    shift = -centred / rest  # (T, C) from the mean of all to the mean without one
+    if pooling == "mean":
+        return np.asarray(mean + shift)
+    squares = ((centred**2).sum(axis=0) - centred**2) / rest
+    return np.concatenate([mean + shift, np.sqrt((squares - shift**2).clip(min=0))], axis=1)
 
 
 def _statistics(pooling: Pooling) -> int:

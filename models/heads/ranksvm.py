@@ -195,4 +195,4 @@ def build(options: Options, seed: int, device: str) -> PooledHead:
         return pipeline.fit(rows, rank__pairs=targets.pairs)
 
     trusted = [f"{RankSVM.__module__}.{RankSVM.__qualname__}"]
-    return PooledHead(Kind(fit, options.pooling, linear=True, trusted=trusted))
+    return PooledHead(Kind(fit, Pipeline, options.pooling, linear=True, trusted=trusted))

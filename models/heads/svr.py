@@ -64,4 +64,6 @@ def build(options: Options, seed: int, device: str) -> PooledHead:
         regressor = TransformedTargetRegressor(pipeline, transformer=StandardScaler())
         return regressor.fit(rows[known], scores[known])
 
-    return PooledHead(Kind(fit, options.pooling, linear=options.kernel == "linear"))
+    return PooledHead(
+        Kind(fit, TransformedTargetRegressor, options.pooling, linear=options.kernel == "linear")
+    )

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -5,7 +7,7 @@ from sklearn.svm import SVR
 
 from aqakit.features.errors import RecipeError
 from aqakit.models.data import Targets, VideoFeatures
-from aqakit.models.heads import svr
+from aqakit.models.heads import ranksvm, svr
 from aqakit.models.heads.svr import Kernel, Options
 from aqakit.models.metrics import spearman
 
@@ -74,3 +76,13 @@ def test_options_are_checked() -> None:
         Options(C=0.0)
     with pytest.raises(ValueError, match="epsilon is -1"):
         Options(epsilon=-1.0)
+
+
+def test_the_file_of_another_head_is_refused(tmp_path: Path) -> None:
+    videos, _ = _videos(0)
+    pairs = np.array([[0, 1], [2, 3]])
+    other = ranksvm.build(ranksvm.Options(), 0, "cpu")
+    other.fit(videos, Targets(pairs))
+    other.save(tmp_path)
+    with pytest.raises(RecipeError, match="it holds a Pipeline"):
+        svr.build(Options(), 0, "cpu").load(tmp_path)
