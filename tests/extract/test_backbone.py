@@ -21,7 +21,9 @@ def test_rows_have_the_promised_shape_and_repeat_bit_for_bit(name: str) -> None:
     info = module.INFO
     frames = info.sampling.frames
     pictures = np.random.default_rng(0).integers(0, 255, (frames, 60, 80, 3)).astype(np.uint8)
-    unit = np.stack([PRESETS[info.presets[0]].frame(picture) for picture in pictures])[None]
+    unit: np.ndarray = np.stack([PRESETS[info.presets[0]].frame(picture) for picture in pictures])[
+        None
+    ]
     if info.stream == "flow":
         unit = np.random.default_rng(0).normal(0, 2, (1, frames - 1, *unit.shape[2:4], 2))
     seconds = np.arange(frames)[None] / 10

@@ -79,10 +79,9 @@ def test_options_are_checked() -> None:
 
 
 def test_the_file_of_another_head_is_refused(tmp_path: Path) -> None:
-    videos, _ = _videos(0)
-    pairs = np.array([[0, 1], [2, 3]])
-    other = ranksvm.build(ranksvm.Options(), 0, "cpu")
-    other.fit(videos, Targets(pairs))
-    other.save(tmp_path)
-    with pytest.raises(RecipeError, match="it holds a Pipeline"):
-        svr.build(Options(), 0, "cpu").load(tmp_path)
+    videos, scores = _videos(0)
+    head = svr.build(Options(), 0, "cpu")
+    head.fit(videos, Targets(NO_PAIRS, scores))
+    head.save(tmp_path)
+    with pytest.raises(RecipeError, match="it holds a TransformedTargetRegressor"):
+        ranksvm.build(ranksvm.Options(), 0, "cpu").load(tmp_path)
