@@ -172,7 +172,13 @@ def baselines(**options: Any) -> None:
 
 @main.command()
 @click.option("--out", default="demo", show_default=True, type=_path, help="Folder to write.")
-@click.option("--videos", default=40, show_default=True, help="How many to generate.")
+@click.option(
+    "--videos",
+    type=click.IntRange(min=16),  # fewer leave a single subject to learn from
+    default=40,
+    show_default=True,
+    help="How many to generate.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the generated videos.")
 @_overwrite
 def demo(**options: Any) -> None:

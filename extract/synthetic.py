@@ -204,7 +204,9 @@ def split_subjects(performances: Sequence[Performance], seed: int) -> dict[str, 
     for performance in performances:
         skills.setdefault(performance.subject, []).append(performance.skill)
     ranked = sorted(skills, key=lambda subject: float(np.mean(skills[subject])))
-    ranges = np.array_split(ranked, max(1, round(_TEST_SHARE * len(ranked))))
+    # Two subjects in each part at least: the performances of one are too alike to make pairs.
+    least = 2 if len(ranked) >= 4 else 1
+    ranges = np.array_split(ranked, max(least, round(_TEST_SHARE * len(ranked))))
     tested = {str(rng.choice(subjects)) for subjects in ranges}
     return {subject: "test" if subject in tested else "train" for subject in ranked}
 

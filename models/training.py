@@ -148,6 +148,7 @@ def steps_of(
             if batch.opens_epoch:
                 turns[0].optimizer.zero_grad()
             yield turn.step(*_outputs(network, supply, batch.pairs))
+    # Reached only without carried gradients: batches never end.
     for turn, batch in work:
         if not turn.phase.keeps_encoding:
             yield _alone(network, supply, turn, batch.pairs)

@@ -14,16 +14,16 @@ from aqakit.features.store import FeatureStore
 def test_the_whole_pipeline_and_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "_DEMO_SHUFFLES", 2)
     out = tmp_path / "demo"
-    words = ["demo", "--out", str(out), "--videos", "6"]
+    words = ["demo", "--out", str(out), "--videos", "16"]
     first = CliRunner().invoke(main, words)
     assert first.exit_code == 0, first.output
     for row in ("rank-aware-attention", "ranksvm", "labels shuffled", "control: constant"):
         assert row in first.output
     assert {path.name for path in out.iterdir()} == {"data", "store", "runs"}
-    assert len(json.loads((out / "data" / "truth.json").read_text())["videos"]) == 6
+    assert len(json.loads((out / "data" / "truth.json").read_text())["videos"]) == 16
     store = FeatureStore.open(out / "store")
     (key,) = store.keys()
-    assert len(store.videos(key)) == 6
+    assert len(store.videos(key)) == 16
 
     taken = CliRunner().invoke(main, words)
     assert taken.exit_code == 1

@@ -86,7 +86,7 @@ def test_a_run_folder_holds_everything_and_scores_again(folder: Path, tmp_path: 
         "seed-1",
         "training_log.csv",
     }
-    log = list(csv.DictReader((out / "training_log.csv").open()))
+    log = list(csv.DictReader((out / "training_log.csv").read_text().splitlines()))
     assert len(log) == 60
     assert "torch" in json.loads((out / "environment.json").read_text())["libraries"]
 
@@ -94,7 +94,9 @@ def test_a_run_folder_holds_everything_and_scores_again(folder: Path, tmp_path: 
     store = FeatureStore.open(folder / "store")
     stored = store.read(recipe.feature, "v20")
     video = VideoFeatures("v20", stored.values, stored.times)
-    kept = {row["id"]: row for row in csv.DictReader((out / "predictions.csv").open())}
+    kept = {
+        row["id"]: row for row in csv.DictReader((out / "predictions.csv").read_text().splitlines())
+    }
     assert (kept["v20"]["part"], kept["v3"]["part"]) == ("test", "train")
     for seed, head in enumerate(heads):
         assert head.score([video])[0] == pytest.approx(float(kept["v20"][f"seed_{seed}"]))
