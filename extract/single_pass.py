@@ -7,6 +7,7 @@ computed once for every preset that some flow feature asks for.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ _MIN_FRAMES = 2
 class _Track:
     """One feature of the video in hand: runs the backbone on complete units, appends rows."""
 
-    def __init__(self, feature: Feature, units: Units, writer: PartWriter) -> None:
+    def __init__(self, path: Path, feature: Feature, units: Units, writer: PartWriter) -> None:
+        self._path = path
         self.feature = feature
         self.units = units
         self.writer = writer
@@ -52,8 +54,8 @@ class _Track:
         rows = layers[spec.layer].astype(spec.precision)
         if not np.isfinite(rows).all():
             raise VideoError(
-                f"{spec.key} is not finite at {seconds[0, 0]:.3f} s; check the weights, or use "
-                "--precision float32"
+                f"{self._path}: {spec.key} is not finite at {seconds[0, 0]:.3f} s; check the "
+                "weights, or use --precision float32"
             )
         self.writer.append(rows)
         self._done = stop
@@ -71,7 +73,9 @@ class _Track:
 class _PresetPass:
     """All features under one preset: each frame is resized once, each flow field computed once."""
 
-    def __init__(self, tracks: Sequence[_Track], tvl1: TVL1) -> None:
+    def __init__(self, path: Path, tracks: Sequence[_Track], tvl1: TVL1) -> None:
+        self._path = path
+        self._shape: tuple[int, ...] | None = None
         self.tracks = tracks
         self._preset = tracks[0].feature.preset
         rgb = [track for track in tracks if track.feature.spec.stream == "rgb"]
@@ -91,6 +95,12 @@ class _PresetPass:
     def push(self, number: int, picture: NDArray[np.uint8]) -> None:
         """Take the next wanted frame, (H, W, 3)."""
         image = self._preset.frame(picture)
+        if image.shape != (self._shape or image.shape):
+            raise VideoError(
+                f"{self._path}: the picture changes its shape to {picture.shape[1]}x"
+                f"{picture.shape[0]} at frame {number}; convert it to one size"
+            )
+        self._shape = image.shape
         _hand_out(self._rgb, number, image)
         if self._fields is not None:
             for pair, field in self._fields.push(number, image):
@@ -161,7 +171,7 @@ def compute(
     with ExitStack() as open_parts:
         tracks = [_track(planned, timeline, feature, begin, open_parts) for feature in features]
         passes = [
-            _PresetPass([track for track in tracks if track.feature.spec.preset == preset], tvl1)
+            _PresetPass(planned.path, [t for t in tracks if t.feature.spec.preset == preset], tvl1)
             for preset in dict.fromkeys(feature.spec.preset for feature in features)
         ]
         damaged = 0
@@ -193,7 +203,7 @@ def _track(
         units = feature.spec.sampling.plan(timeline)
     except VideoError as error:
         raise VideoError(f"{planned.path}: {error}") from None
-    return _Track(feature, units, open_parts.enter_context(begin(feature, units)))
+    return _Track(planned.path, feature, units, open_parts.enter_context(begin(feature, units)))
 
 
 def _notes(tracks: Sequence[_Track], damaged: int) -> Iterator[str]:

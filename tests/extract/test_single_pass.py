@@ -149,5 +149,24 @@ def test_numbers_that_are_not_finite_name_the_feature(
         "mean": np.full((len(images), 1), np.nan)
     }
     path = write_video(tmp_path / "a.mp4", moving_square(20))
-    with pytest.raises(VideoError, match=r"brightness\.rgb\.mean.* is not finite"):
+    with pytest.raises(VideoError, match=r"a\.mp4: brightness\.rgb\.mean.* is not finite"):
         run(path, [feature])
+
+
+def test_a_picture_that_changes_its_shape_midway_is_one_line(
+    tmp_path: Path, moving_square: Pictures, write_video: Write
+) -> None:
+    small = write_video(tmp_path / "a.ts", moving_square(20, (64, 48)), codec="mpeg2video")
+    wide = write_video(tmp_path / "b.ts", moving_square(20, (128, 48)), codec="mpeg2video")
+    path = tmp_path / "both.ts"
+    path.write_bytes(small.read_bytes() + wide.read_bytes())
+    planned = scan(path, exact=True)
+    assert len(planned.pts) > 30
+    features = plan_features(["flow-hist@clips-2"])
+
+    @contextmanager
+    def begin(feature: Feature, units: Units) -> Iterator[Any]:
+        yield Part()
+
+    with TVL1(1) as tvl1, pytest.raises(VideoError, match=r"both\.ts: .*shape to 128x48 at frame"):
+        compute(planned, planned.timeline, features, begin, {}, tvl1, lambda done, total: None)
