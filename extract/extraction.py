@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..features.errors import VideoError
+from ..features.errors import UserError, VideoError
 from ..features.manifest import Video
 from ..features.outcome import Outcome
 from ..features.source import Source
@@ -73,11 +73,11 @@ class Extractor:
                 return Outcome(video.id, kept=kept, failure=known.reason, known_before=True)
             try:
                 seen = self._compute(video, source, missing, on_frames)
-            except VideoError as error:
-                keys = [feature.spec.key for feature in missing]
-                self.store.record_failure(video.id, str(error), source, keys)
+            except Exception as error:  # noqa: BLE001 - see _reason
+                reason = _reason(video, error)
+                self.store.record_failure(video.id, reason, source, computed)
                 elapsed = time.monotonic() - began
-                return Outcome(video.id, kept=kept, seconds=elapsed, failure=str(error))
+                return Outcome(video.id, kept=kept, seconds=elapsed, failure=reason)
             self.store.clear_failure(video.id)
             elapsed = time.monotonic() - began
             return Outcome(video.id, seen.frames, computed, kept, elapsed, seen.notes)
@@ -128,3 +128,19 @@ class Extractor:
             tvl1=self.tvl1,
             on_frames=on_frames,
         )
+
+
+def _reason(video: Video, error: Exception) -> str:
+    """Why a video failed, in one line; what is not the video's fault is raised again.
+
+    An exception that nobody foresaw costs its video, not a night's batch.
+    """
+    if isinstance(error, VideoError):
+        return str(error)
+    if isinstance(error, UserError):
+        raise error
+    words = " ".join(str(error).split())[:200]
+    return (
+        f"{video.path}: unexpected {type(error).__name__} ({words}); convert the file, and report "
+        "this line"
+    )

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +186,25 @@ def test_a_half_written_part_is_computed_again(videos: Path) -> None:
     outcomes = pipeline.extract(videos, store, [FLOW])
     assert [outcome.video_id for outcome in outcomes if outcome.computed] == ["v1"]
     assert contents(store) == before
+
+
+def test_what_nobody_foresaw_costs_its_video_and_not_the_batch(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aqakit.extract import extraction
+
+    compute = extraction.compute
+
+    def stumbling(planned: Any, *rest: Any, **more: Any) -> Any:
+        if planned.path.stem == "v1":
+            raise ZeroDivisionError("a\nmost odd file")
+        return compute(planned, *rest, **more)
+
+    monkeypatch.setattr(extraction, "compute", stumbling)
+    outcomes = pipeline.extract(videos, videos.parent / "store", [FLOW])
+    failed = {outcome.video_id: outcome.failure for outcome in outcomes if outcome.failure}
+    assert list(failed) == ["v1"]
+    assert "v1.mp4: unexpected ZeroDivisionError (a most odd file)" in str(failed["v1"])
 
 
 def test_trimming_uses_only_the_window(
