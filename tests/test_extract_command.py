@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aqakit import pipeline
+from aqakit.extract.single_pass import compute
 from aqakit.extract.synthetic import long_video
 from aqakit.features.errors import DiskFullError
 from aqakit.features.store import FeatureStore
@@ -191,16 +192,13 @@ def test_a_half_written_part_is_computed_again(videos: Path) -> None:
 def test_what_nobody_foresaw_costs_its_video_and_not_the_batch(
     videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aqakit.extract import extraction
-
-    compute = extraction.compute
 
     def stumbling(planned: Any, *rest: Any, **more: Any) -> Any:
         if planned.path.stem == "v1":
             raise ZeroDivisionError("a\nmost odd file")
         return compute(planned, *rest, **more)
 
-    monkeypatch.setattr(extraction, "compute", stumbling)
+    monkeypatch.setattr("aqakit.extract.extraction.compute", stumbling)
     outcomes = pipeline.extract(videos, videos.parent / "store", [FLOW])
     failed = {outcome.video_id: outcome.failure for outcome in outcomes if outcome.failure}
     assert list(failed) == ["v1"]
