@@ -109,17 +109,21 @@ class Sampling:
     """The rule that picks the units of a video.
 
     Args:
-        rule: ``segments`` (equal parts, one frame each), ``stacks`` (consecutive frames, starts
-            spread evenly, overlapping where the video is short), ``clips`` (consecutive frames, one
-            after the other, a shorter rest dropped) or ``steps`` (equal parts, frames spread evenly
-            over each).
-        frames: frames a unit, F; 1 for ``segments``.
-        count: units a video, N; None for ``clips``, which takes as many as fit.
-        fps: rate to resample to before ``stacks`` and ``clips``; None keeps the decoded frames.
+        rule: ``segments`` (equal parts, of each one frame with its neighbours), ``stacks``
+            (consecutive frames, starts spread evenly, overlapping where the video is short),
+            ``clips`` (consecutive frames, one after the other, a shorter rest dropped) or ``steps``
+            (equal parts; frames spread evenly over each, or, with ``fps``, consecutive frames of
+            that rate in its middle).
+        frames: frames a unit, F. Those of a segment are consecutive around the picked frame, which
+            stands at F // 2 unless the video begins or ends there.
+        count: equal parts or stacks a video; None for ``clips``, which takes as many as fit.
+        fps: rate to resample to first; None keeps the decoded frames.
         pick: the frame of a segment.
-        seed: of ``pick="random"``.
+        seed: of ``pick="random"`` and of the candidates.
         short: what fills a stack or clip of a video with fewer frames: its last frame, its frames
             again from the first, or nothing (the video is refused).
+        candidates: of each segment, so many more frames drawn at random, each a unit of its own. A
+            segment's units then are its candidates in order of time and, last, the picked frame.
 
     Raises:
         ValueError: a combination that has no meaning.
@@ -132,6 +136,7 @@ class Sampling:
     pick: Pick = "last"
     seed: int = 0
     short: Short = "hold"
+    candidates: int = 0
 
     def __post_init__(self) -> None:
         if self.frames < 1 or (self.count is not None and self.count < 1):
@@ -143,22 +148,26 @@ class Sampling:
         if self.fps is not None:
             # 10 and 10.0 are one rate, and must give one digest.
             object.__setattr__(self, "fps", float(self.fps))
-        if self.rule == "segments" and self.frames != 1:
-            raise ValueError("a segment is one frame")
-        if self.rule in ("segments", "steps") and (self.fps is not None or self.short != "hold"):
-            raise ValueError("fps and short apply to stacks and clips only")
-        if self.rule != "segments" and (self.pick != "last" or self.seed):
-            raise ValueError("pick and seed apply to segments only")
+        if self.rule in ("segments", "steps") and self.short != "hold":
+            raise ValueError("hold, loop and refuse apply to stacks and clips only")
+        if self.rule != "segments" and (self.pick != "last" or self.seed or self.candidates):
+            raise ValueError("pick, seed and candidates apply to segments only")
+        if self.pick == "random" and self.candidates:
+            raise ValueError("candidates stand beside the last frame of a segment")
+        if self.seed and self.pick == "last" and not self.candidates:
+            raise ValueError("a seed needs something random")
 
     @property
     def text(self) -> str:
         """Readable form, for example ``stacks-400x16-10fps``; :meth:`parse` reads it back."""
-        size = str(self.count) if self.rule == "segments" else str(self.frames)
-        if self.rule in ("stacks", "steps"):
-            size = f"{self.count}x{self.frames}"
+        size = str(self.frames) if self.count is None else f"{self.count}x{self.frames}"
+        if self.rule == "segments" and self.frames == 1:
+            size = str(self.count)
         words = [self.rule, size]
         if self.rule == "segments":
             words.append("last" if self.pick == "last" else f"random{self.seed}")
+        if self.candidates:
+            words.append(f"plus{self.candidates}" + f"seed{self.seed}" * (self.seed != 0))
         if self.fps is not None:
             words.append(f"{self.fps!r}fps".replace(".0fps", "fps"))
         if self.short != "hold":
@@ -173,7 +182,8 @@ class Sampling:
             RecipeError: the text names no sampling.
         """
         match = _TEXT.fullmatch(text)
-        if match is None or bool(match["frames"]) != (match["rule"] in ("stacks", "steps")):
+        sizes = {"stacks": (True,), "steps": (True,), "clips": (False,), "segments": (True, False)}
+        if match is None or bool(match["frames"]) not in sizes[match["rule"]]:
             raise RecipeError(
                 f"'{text}' is no sampling; write segments-25-last, stacks-400x16-10fps, clips-16 "
                 "or steps-10x16"
@@ -189,8 +199,9 @@ class Sampling:
                 count=None if rule == "clips" else first,
                 fps=float(match["fps"]) if match["fps"] else None,
                 pick="last" if pick == "last" else "random",
-                seed=0 if pick == "last" else int(pick.removeprefix("random")),
+                seed=int(match["seed"] or pick.removeprefix("last").removeprefix("random") or 0),
                 short=cast(Short, match["short"] or "hold"),
+                candidates=int(match["candidates"] or 0),
             )
         except ValueError as error:
             raise RecipeError(f"'{text}' is no sampling: {error}") from None
@@ -206,8 +217,8 @@ class Sampling:
 
 _TEXT = re.compile(
     rf"(?P<rule>{'|'.join(get_args(Rule))})-(?P<first>\d+)(x(?P<frames>\d+))?"
-    rf"(-(?P<pick>last|random\d+))?(-(?P<fps>[\d.]+(e[+-]?\d+)?)fps)?"
-    rf"(-(?P<short>{'|'.join(get_args(Short))}))?"
+    rf"(-(?P<pick>last|random\d+))?(-plus(?P<candidates>\d+)(seed(?P<seed>\d+))?)?"
+    rf"(-(?P<fps>[\d.]+(e[+-]?\d+)?)fps)?(-(?P<short>{'|'.join(get_args(Short))}))?"
 )
 
 
@@ -221,25 +232,61 @@ def _equal_parts(timeline: Timeline, count: int) -> tuple[NDArray[np.float64], N
 def _segments(sampling: Sampling, timeline: Timeline) -> Units:
     assert sampling.count is not None
     edges, times = _equal_parts(timeline, sampling.count)
-    first = np.searchsorted(timeline.pts_seconds, edges[:-1] - _TIME_TOLERANCE)
-    stop = np.searchsorted(timeline.pts_seconds, edges[1:] - _TIME_TOLERANCE)
+    grid, instants = _grid(sampling, timeline)
+    first = np.searchsorted(instants[:-1], edges[:-1] - _TIME_TOLERANCE)
+    stop = np.searchsorted(instants[:-1], edges[1:] - _TIME_TOLERANCE)
     # A part in which no frame starts shows the frame that began before it.
     first = np.where(stop > first, first, stop - 1).clip(0)
     last = np.maximum(stop - 1, first)
+    random = np.random.default_rng(sampling.seed)
     if sampling.pick == "random":
-        last = np.random.default_rng(sampling.seed).integers(first, last, endpoint=True)
-    frames = last[:, None].astype(np.int64)
-    return Units(frames, times, timeline.pts_seconds[frames])
+        picked = random.integers(first, last, endpoint=True)[:, None]
+    else:
+        size = (sampling.count, sampling.candidates)
+        drawn = random.integers(first[:, None], last[:, None], size, endpoint=True)
+        picked = np.column_stack([np.sort(drawn, axis=1), last])
+    times = times.repeat(picked.shape[1], axis=0)
+    return _around(sampling, timeline, grid, picked.ravel(), times)
 
 
 def _steps(sampling: Sampling, timeline: Timeline) -> Units:
     assert sampling.count is not None
     edges, times = _equal_parts(timeline, sampling.count)
-    # Each of the F frames stands for the middle of an equal share of its part.
-    offsets = (np.arange(sampling.frames) + 0.5) / sampling.frames
-    instants = edges[:-1, None] + offsets * np.diff(edges)[:, None]
-    frames = timeline.shown_at(instants)
-    return Units(frames, times, timeline.pts_seconds[frames])
+    if sampling.fps is None:
+        frames = timeline.shown_at(instants_of_steps(edges, sampling.frames))
+        return Units(frames, times, timeline.pts_seconds[frames])
+    grid, instants = _grid(sampling, timeline)
+    middle = np.searchsorted(instants[:-1], times[:, 1] + _TIME_TOLERANCE, side="right") - 1
+    return _around(sampling, timeline, grid, middle.clip(0), times)
+
+
+def instants_of_steps(edges: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Instants spread evenly over parts of a timeline, each in the middle of an equal share.
+
+    Args:
+        edges: (N + 1,) of the parts, in seconds.
+        count: instants a part, F.
+
+    Returns:
+        (N, F) seconds.
+    """
+    offsets = (np.arange(count) + 0.5) / count
+    return edges[:-1, None] + offsets * np.diff(edges)[:, None]
+
+
+def _around(
+    sampling: Sampling,
+    timeline: Timeline,
+    grid: NDArray[np.int64],
+    picked: NDArray[np.int64],
+    times: NDArray[np.float64],
+) -> Units:
+    """Units of F consecutive grid frames around picked ones, moved into the video at its ends."""
+    missing = max(0, sampling.frames - len(grid))
+    begin = (picked - sampling.frames // 2).clip(0, len(grid) - sampling.frames + missing)
+    slots = np.minimum(begin[:, None] + np.arange(sampling.frames), len(grid) - 1)
+    frames = grid[slots]
+    return Units(frames, times, timeline.pts_seconds[frames], missing)
 
 
 def _grid(sampling: Sampling, timeline: Timeline) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

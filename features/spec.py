@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from .segments import Sampling
 
-Stream = Literal["rgb", "flow"]
+Stream = Literal["rgb", "flow", "track"]
 Precision = Literal["float32", "float16"]
 FeatureKey = str
 
@@ -19,13 +19,14 @@ class FeatureSpec:
 
     Args:
         backbone: name of the network or algorithm, for example ``i3d``.
-        stream: what the backbone sees.
+        stream: what the backbone sees; ``track`` is a measured or estimated motion, such as a pose.
         layer: which of its outputs is kept, for example ``pool``.
         sampling: which frames make up each unit.
         preset: named preprocessing, for example ``caffe``.
         weights: ``none``, ``random-<seed>`` or ``sha256-<first 12 hex digits of the file's>``.
         precision: type of the stored values.
         version: of the backbone's own arithmetic; raised when its numbers change.
+        variant: how the video was altered on purpose before all else, for example ``zoom-125``.
 
     Raises:
         ValueError: a part of the key is empty, holds a character other than letters, digits and
@@ -40,12 +41,13 @@ class FeatureSpec:
     weights: str = "none"
     precision: Precision = "float32"
     version: int = 1
+    variant: str = "none"
 
     def __post_init__(self) -> None:
         for name, known in (("stream", get_args(Stream)), ("precision", get_args(Precision))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is '{getattr(self, name)}'; it must be one of {known}")
-        for name in ("backbone", "layer", "preset", "weights"):
+        for name in ("backbone", "layer", "preset", "weights", "variant"):
             value = getattr(self, name)
             if not value.replace("-", "").isalnum():
                 raise ValueError(f"{name} is '{value}'; it may hold letters, digits and hyphens")
@@ -54,8 +56,12 @@ class FeatureSpec:
     def key(self) -> FeatureKey:
         """Readable name, for example ``c3d.rgb.fc6.clips-16.caffe.random-0.float32``."""
         words = (self.backbone, self.stream, self.layer, self.sampling.text, self.preset)
-        tail = (self.weights, self.precision) + ((f"v{self.version}",) * (self.version != 1))
-        return ".".join(words + tail)
+        tail = [self.weights, self.precision]
+        if self.version != 1:
+            tail.append(f"v{self.version}")
+        if self.variant != "none":
+            tail.append(self.variant)
+        return ".".join([*words, *tail])
 
     @property
     def digest(self) -> str:

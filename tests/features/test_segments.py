@@ -30,19 +30,17 @@ def samplings(draw: st.DrawFn) -> Sampling:
     rule = draw(st.sampled_from(["segments", "stacks", "clips", "steps"]))
     count = draw(st.integers(1, 40))
     frames = draw(st.integers(1, 20))
+    fps = draw(st.one_of(st.none(), RATES))
     if rule == "segments":
         seed = draw(st.integers(0, 10**6))
-        return draw(
-            st.sampled_from(
-                [
-                    Sampling("segments", 1, count),
-                    Sampling("segments", 1, count, pick="random", seed=seed),
-                ]
-            )
+        candidates = draw(st.integers(0, 5))
+        if draw(st.booleans()):
+            return Sampling("segments", frames, count, fps, pick="random", seed=seed)
+        return Sampling(
+            "segments", frames, count, fps, seed=seed * bool(candidates), candidates=candidates
         )
     if rule == "steps":
-        return Sampling("steps", frames, count)
-    fps = draw(st.one_of(st.none(), RATES))
+        return Sampling("steps", frames, count, fps)
     short: Short = draw(st.sampled_from(["hold", "loop", "refuse"]))
     if rule == "clips":
         return Sampling("clips", frames, fps=fps, short=short)
@@ -66,7 +64,10 @@ def test_units_are_frames_of_the_video_in_order(sampling: Sampling, timeline: Ti
         return
     assert units.frames.shape == units.frame_times.shape == (len(units), sampling.frames)
     assert units.frames.dtype == np.int64
-    assert len(units) == sampling.count if sampling.count else len(units) >= 1
+    if sampling.count is None:
+        assert len(units) >= 1
+    else:
+        assert len(units) == sampling.count * (1 + sampling.candidates)
     assert ((units.frames >= 0) & (units.frames < len(timeline.pts_seconds))).all()
     assert (units.frame_times == timeline.pts_seconds[units.frames]).all()
     assert (np.diff(units.frames[:, 0]) >= 0).all()
@@ -87,8 +88,9 @@ def test_times_lie_in_order_within_the_video(sampling: Sampling, timeline: Timel
     assert (start >= timeline.start_seconds - slack).all()
     assert (end <= timeline.end_seconds + slack).all()
     assert (np.diff(start) >= 0).all()
-    # No frame is shown after its unit has ended.
-    assert (units.frame_times < end[:, None] + slack).all()
+    # No frame is shown after its unit has ended, save neighbours of a picked one.
+    if not (sampling.rule == "segments" or (sampling.rule == "steps" and sampling.fps)):
+        assert (units.frame_times < end[:, None] + slack).all()
 
 
 @settings(deadline=None)
@@ -120,6 +122,72 @@ def test_a_random_frame_lies_in_its_segment_and_is_the_same_again(
     )
     for number in np.flatnonzero(starts.any(axis=0)):
         assert starts[units.frames[number, 0], number]
+
+
+@settings(deadline=None)
+@given(
+    timelines(),
+    st.integers(1, 30),
+    st.integers(1, 24),
+    st.integers(0, 5),
+    st.one_of(st.none(), RATES),
+)
+def test_windows_and_candidates_follow_from_single_picked_frames(
+    timeline: Timeline, count: int, frames: int, candidates: int, fps: float | None
+) -> None:
+    alone = Sampling("segments", 1, count, fps).plan(timeline)
+    units = Sampling("segments", frames, count, fps, candidates=candidates).plan(timeline)
+    each = Sampling("segments", 1, count, fps, candidates=candidates).plan(timeline)
+    rows = each.frames.reshape(count, candidates + 1)
+    assert rows[:, -1].tolist() == alone.frames[:, 0].tolist()
+    assert (np.diff(rows, axis=1) >= 0).all()
+    shown = Sampling("clips", 1, fps=fps).plan(timeline).frames[:, 0].tolist()
+    for picked, window in zip(each.frames[:, 0].tolist(), units.frames.tolist(), strict=True):
+        # A frame that is shown for several instants may be picked at any of them.
+        places = [place for place, frame in enumerate(shown) if frame == picked]
+        wanted = []
+        for place in places:
+            begin = min(max(place - frames // 2, 0), max(len(shown) - frames, 0))
+            window_here = shown[begin : begin + frames]
+            wanted.append(window_here + [shown[-1]] * (frames - len(window_here)))
+        assert window in wanted
+    assert units.padded_frames == max(0, frames - len(shown))
+
+
+@settings(deadline=None)
+@given(timelines(), st.integers(1, 20), st.integers(1, 16), RATES)
+def test_steps_of_a_rate_take_consecutive_frames_around_their_middle(
+    timeline: Timeline, count: int, frames: int, fps: float
+) -> None:
+    units = Sampling("steps", frames, count, fps).plan(timeline)
+    shown = Sampling("clips", 1, fps=fps).plan(timeline).frames[:, 0].tolist()
+    for times, window in zip(units.times, units.frames.tolist(), strict=True):
+        lapse = times[1] - timeline.start_seconds + 1e-6
+        middle = min(int(lapse * fps + 1e-9), len(shown) - 1)
+        near = []
+        for place in (middle - 1, middle):  # the instant itself may fall on either side
+            begin = min(max(place - frames // 2, 0), max(len(shown) - frames, 0))
+            window_here = shown[begin : begin + frames]
+            near.append(window_here + [shown[-1]] * (frames - len(window_here)))
+        assert window in near
+
+
+@settings(deadline=None)
+@given(samplings(), timelines(), st.floats(0, 3), st.floats(0.1, 3))
+def test_a_trimmed_video_is_sampled_inside_its_window(
+    sampling: Sampling, timeline: Timeline, start: float, length: float
+) -> None:
+    start += timeline.start_seconds
+    try:
+        part = timeline.trim(start, start + length)
+    except VideoError:
+        return
+    units = plan(sampling, part)
+    if units is not None:
+        slack = 2e-6
+        assert (units.frame_times >= start - slack).all()
+        assert (units.frame_times <= start + length + slack).all()
+        assert (units.times[:, 2] <= start + length + slack).all()
 
 
 def test_random_segments_of_two_seeds_differ() -> None:
@@ -238,8 +306,10 @@ def test_the_text_of_a_sampling_reads_back(sampling: Sampling) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["segments-25-last", "segments-25-random7", "stacks-400x16-10fps", "clips-16-loop"]
-)
+    "text",
+    ["segments-25-last", "segments-25-random7", "stacks-400x16-10fps", "clips-16-loop",
+     "segments-25x11-last-plus4-10fps", "segments-25-last-plus4seed7", "steps-10x16-10fps"],
+)  # fmt: skip
 def test_known_texts(text: str) -> None:
     assert Sampling.parse(text).text == text
 
@@ -251,8 +321,9 @@ def test_a_rate_that_needs_all_digits_keeps_them() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "segments", "clips-0", "stacks-16", "clips-4x16", "steps-10x16-5fps", "clips-16-0fps",
-     "segments-25-first", "clips-16-1.2.3fps", "segments-25x2", "clips-16 "],
+    ["", "segments", "clips-0", "stacks-16", "clips-4x16", "steps-10x16-loop", "clips-16-0fps",
+     "segments-25-first", "clips-16-1.2.3fps", "segments-25-random3-plus4", "clips-16 ",
+     "clips-16-plus4"],
 )  # fmt: skip
 def test_other_texts_are_refused_by_name(text: str) -> None:
     with pytest.raises(RecipeError, match=f"^'{re.escape(text)}' is no sampling") as caught:

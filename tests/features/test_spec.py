@@ -32,12 +32,14 @@ SPECS = st.builds(
     WORDS,
     st.sampled_from(["float32", "float16"]),
     st.integers(1, 9),
+    st.sampled_from(["none", "zoom-125", "mask"]),
 )
 
 
 def test_the_key_is_readable() -> None:
     assert SPEC.key == "c3d.rgb.fc6.clips-16.caffe.random-0.float32"
     assert dataclasses.replace(SPEC, version=2).key == f"{SPEC.key}.v2"
+    assert dataclasses.replace(SPEC, variant="zoom-125").key == f"{SPEC.key}.zoom-125"
 
 
 def test_the_digest_is_that_of_canonical_json_without_defaults() -> None:
@@ -73,6 +75,7 @@ def test_every_field_changes_key_and_digest() -> None:
         dataclasses.replace(SPEC, weights="random-1"),
         dataclasses.replace(SPEC, precision="float16"),
         dataclasses.replace(SPEC, version=3),
+        dataclasses.replace(SPEC, variant="zoom-125"),
     ]
     assert len(changes) == len(dataclasses.fields(SPEC))
     assert len({spec.key for spec in (SPEC, *changes)}) == len(changes) + 1
