@@ -14,7 +14,7 @@ class Facts:
     """What is known of V videos beside their features.
 
     Args:
-        durations: (V,) in seconds.
+        durations: (V,) in seconds; nan where unknown.
         subjects: who performs each; None where unknown.
         scores: (V,) labels, nan where unknown; None where no video has one.
     """
@@ -35,14 +35,14 @@ def control_scores(
         train_pairs: (P, 2) positions of the better and the worse video.
 
     Returns:
-        By name, (V,): ``constant``; ``shorter is better``; ``duration``, whose sign is the one that
-        orders more training pairs; and ``subject mean``, where every video has a subject.
+        By name, (V,): ``constant``; ``shorter is better`` and ``duration``, whose sign is the one
+        that orders more training pairs, where every duration is known, as imported features may
+        have no times; and ``subject mean``, where every video has a subject.
     """
-    found = {
-        "constant": np.zeros(len(facts.durations)),
-        "shorter is better": -facts.durations,
-        "duration, sign from training": _signed_duration(facts.durations, train_pairs),
-    }
+    found = {"constant": np.zeros(len(facts.durations))}
+    if np.isfinite(facts.durations).all():
+        found["shorter is better"] = -facts.durations
+        found["duration, sign from training"] = _signed_duration(facts.durations, train_pairs)
     if all(subject is not None for subject in facts.subjects):
         found["subject mean"] = _subject_mean(facts.subjects, _merit(facts, train, train_pairs))
     return found

@@ -22,7 +22,7 @@ class VideoFeatures:
     Args:
         id: of the video.
         values: (T, C); may be mapped from a file.
-        times: (T, 3) start, centre and end of each row in seconds.
+        times: (T, 3) start, centre and end of each row in seconds; nan where unknown.
 
     Raises:
         RecipeError: the feature has another number of axes, or holds values that are not finite.
@@ -49,7 +49,7 @@ class VideoFeatures:
 
     @property
     def duration_seconds(self) -> float:
-        """From the start of the first row to the end of the last."""
+        """From the start of the first row to the end of the last; nan where a time is unknown."""
         return float(self.times[:, 2].max() - self.times[:, 0].min())
 
 
@@ -64,6 +64,23 @@ class Targets:
 
     pairs: NDArray[np.int64]
     scores: NDArray[np.float64] | None = None
+
+
+def channels_of(videos: Sequence[VideoFeatures]) -> int:
+    """The number of channels that all videos have.
+
+    Raises:
+        RecipeError: it differs.
+    """
+    first = videos[0]
+    channels = int(first.values.shape[1])
+    for video in videos:
+        if video.values.shape[1] != channels:
+            raise RecipeError(
+                f"video '{video.id}' has {video.values.shape[1]} channels and '{first.id}' "
+                f"{channels}; extract both with one aqakit command"
+            )
+    return channels
 
 
 class FeatureTensors:
@@ -87,19 +104,12 @@ class FeatureTensors:
         device: str = "cpu",
         resident_bytes: int = _RESIDENT_BYTES,
     ) -> None:
-        first = videos[0]
-        for video in videos:
-            if video.values.shape[1] != first.values.shape[1]:
-                raise RecipeError(
-                    f"video '{video.id}' has {video.values.shape[1]} channels and '{first.id}' "
-                    f"{first.values.shape[1]}; extract both with one aqakit command"
-                )
         self._videos = videos
         self._device = device
         self._lengths = torch.tensor([len(video.values) for video in videos])
         longest = int(self._lengths.max())
         self._ragged = bool((self._lengths != longest).any())
-        self.channels = int(first.values.shape[1])
+        self.channels = channels_of(videos)
         size = len(videos) * longest * self.channels * 4
         self._resident = self._stack(range(len(videos))) if size <= resident_bytes else None
 

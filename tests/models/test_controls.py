@@ -35,6 +35,13 @@ def test_the_sign_of_duration_is_the_one_that_training_pairs_prefer(sign: int) -
     assert pairwise_accuracy(found[SIGNED], TRAIN_PAIRS).accuracy == 1
 
 
+def test_one_unknown_duration_leaves_the_controls_by_duration_out() -> None:
+    durations = DURATIONS.copy()
+    durations[5] = np.nan
+    found = _controls(durations=durations)
+    assert found.keys() == _controls().keys() - {SIGNED, "shorter is better"}
+
+
 def test_shorter_is_better_where_training_pairs_do_not_say() -> None:
     np.testing.assert_array_equal(_controls(durations=np.ones(6))[SIGNED], -np.ones(6))
 
