@@ -8,7 +8,7 @@ the caller to scan again by decoding.
 """
 
 import errno
-import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -249,11 +249,15 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def check_file(path: Path) -> None:
     """Raise a VideoError unless a path is a file that can be read and holds something."""
-    if path.is_dir():
-        raise VideoError(f"{path} is a folder; give a video file")
     try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise VideoError(f"{path} is a folder; give a video file")
+        # Opening a pipe would wait for ever for somebody who writes into it.
+        if not stat.S_ISREG(status.st_mode):
+            raise VideoError(f"{path} is a pipe or a device; give a video file")
         with path.open("rb"):
-            size = os.stat(path).st_size
+            size = status.st_size
     except OSError as error:
         cure = (
             "correct the path" if error.errno == errno.ENOENT else "make it readable for this user"

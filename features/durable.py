@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,12 +18,19 @@ from typing import Any
 
 from .errors import DiskFullError, StoreError
 
-_TEMPORARY_SUFFIX = ".tmp"
+_OWN = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+_KEPT = "free some and run the same command again, what is finished is kept"
+# Listing a folder of many thousand files for each one that is added takes longer than writing it.
+_swept: set[Path] = set()
 
 
 @contextmanager
-def write_errors(path: Path) -> Iterator[None]:
+def write_errors(path: Path, cure_if_full: str = _KEPT) -> Iterator[None]:
     """Tell a user why something could not be written below a path.
+
+    Args:
+        path: that the message names.
+        cure_if_full: what to do where no space is left.
 
     Raises:
         DiskFullError: no space is left, or a quota is used up.
@@ -32,10 +40,7 @@ def write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"{path}: no space left on the disk; free some and run the same command again, what "
-                "is finished is kept"
-            ) from error
+            raise DiskFullError(f"{path}: no space left on the disk; {cure_if_full}") from error
         raise StoreError(
             f"{path}: cannot be written ({error.strerror or error}); choose a folder that you may "
             "write to"
@@ -55,7 +60,7 @@ def replacing(path: Path) -> Iterator[int]:
     """
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
+        _sweep_once(path.parent)
         temporary, descriptor = _create_locked(path)
     try:
         yield descriptor
@@ -106,32 +111,40 @@ def read_json(path: Path) -> Any:
 
 def _create_locked(path: Path) -> tuple[Path, int]:
     while True:
-        name = f".{path.name}.{secrets.token_hex(6)}{_TEMPORARY_SUFFIX}"
+        name = f".{path.name}.{secrets.token_hex(6)}.tmp"
         temporary = path.with_name(name)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         # Another process may have swept the file away before it was locked.
-        if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+        if lock(descriptor) and os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed writers left in a folder: the temporary files that nobody holds."""
+def _sweep_once(folder: Path) -> None:
+    """Remove what killed writers left in a folder: the temporary files that nobody holds.
+
+    The first write of a process into a folder looks; those after it need not list it again.
+    """
+    place = folder.absolute()
+    if place in _swept:
+        return
+    _swept.add(place)
     for entry in os.scandir(folder):
-        if not (entry.name.startswith(".") and entry.name.endswith(_TEMPORARY_SUFFIX)):
+        if not _OWN.fullmatch(entry.name):
             continue
         try:
             descriptor = os.open(entry.path, os.O_RDWR)
         except OSError:
             continue  # finished meanwhile, or another user's
         try:
-            if _lock(descriptor):
+            if lock(descriptor):
                 Path(entry.path).unlink(missing_ok=True)
         finally:
             os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
+    """Lock an open file or folder for as long as it is open; False where somebody else has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,9 +11,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .errors import ManifestError
 from .table import read_table, read_text, read_words, shortened, write_csv
@@ -120,16 +122,25 @@ class Manifest:
     def from_folder(cls, folder: Path) -> "Manifest":
         """Every video file below a folder, by suffix; hidden files and folders are left out.
 
+        Linked folders are entered as well, each folder once.
+
         A video's id is its path in the folder without suffix, or with it where several files
         would share an id.
 
         Raises:
-            ManifestError: no folder, no video in it, or a file name that cannot be an id.
+            ManifestError: no folder, no video in it, a folder that cannot be listed, or a file name
+                that cannot be an id.
         """
         folder = Path(folder)
         if not folder.is_dir():
             raise ManifestError(f"{folder}: no such folder; name a folder of videos or a CSV file")
-        files = sorted(_video_files(folder))
+        try:
+            files = sorted(_video_files(folder))
+        except OSError as error:
+            raise ManifestError(
+                f"{error.filename}: cannot be listed ({error.strerror}); make it readable for this "
+                "user, or move it out of the folder of videos"
+            ) from None
         if not files:
             raise ManifestError(
                 f"{folder}: no video in it (looked for {', '.join(sorted(VIDEO_SUFFIXES))}); name "
@@ -141,6 +152,8 @@ class Manifest:
         ids = [s if count[s] == 1 else w for s, w in zip(short, whole, strict=True)]
         if len(set(ids)) < len(ids):
             ids = whole
+        for id, file in zip(ids, files, strict=True):
+            _check_text(str(file), "id", id)
         return cls(tuple(Video(id, file) for id, file in zip(ids, files, strict=True)))
 
     def write(self, folder: Path) -> tuple[Path, Path | None]:
@@ -190,12 +203,8 @@ class Manifest:
 
     def pairs_from_scores(self) -> tuple[Pair, ...]:
         """Every pair of videos of one task with different scores, the better one first."""
-        scored = [video for video in self.videos if video.score is not None]
-        return tuple(
-            Pair(a.id, b.id)
-            for a, b in permutations(scored, 2)
-            if a.task == b.task and a.score > b.score  # type: ignore[operator]
-        )
+        order = order_by_score(self.videos).tolist()
+        return tuple(Pair(self.videos[a].id, self.videos[b].id) for a, b in order)
 
     def _require(self, split: str, known: Iterable[str]) -> None:
         if split not in known:
@@ -205,6 +214,23 @@ class Manifest:
                 if names
                 else f"no split '{split}'; add a column split_{split} to the manifest"
             )
+
+
+def order_by_score(videos: Sequence[Video]) -> NDArray[np.int64]:
+    """(P, 2) positions of every two videos of one task with different scores, the better first.
+
+    In the order of the better video, then of the worse.
+    """
+    tasks: dict[str | None, list[int]] = {}
+    for place, video in enumerate(videos):
+        if video.score is not None:
+            tasks.setdefault(video.task, []).append(place)
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for places in tasks.values():
+        scores = np.array([videos[place].score for place in places], dtype=np.float64)
+        found.append(np.array(places)[np.argwhere(scores[:, None] > scores)])
+    pairs = np.concatenate(found)
+    return pairs if len(tasks) < 2 else pairs[np.lexsort(pairs.T[::-1])]
 
 
 def _read_videos(path: Path) -> tuple[tuple[Video, ...], dict[str, dict[str, str]]]:
@@ -372,11 +398,26 @@ def _check_pairs(
 
 
 def _video_files(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
-                yield Path(parent) / name
+    # Links wait until all real folders are listed, so that a video's id is its real path if it has
+    # one. A link may lead back up, or to a folder that was listed already.
+    waiting, listed = [folder], set[tuple[int, int]]()
+    for top in waiting:
+        for parent, folders, files in os.walk(top, onerror=_raise):
+            status = os.stat(parent)
+            if (status.st_dev, status.st_ino) in listed:
+                folders.clear()
+                continue
+            listed.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            below = [Path(parent) / name for name in folders]
+            waiting.extend(path for path in below if path.is_symlink())
+            for name in files:
+                if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+                    yield Path(parent) / name
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _video_rows(manifest: Manifest, folder: Path) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ from scipy import stats
 
 RESAMPLES = 1000
 LEVEL = 0.95
+_LEAST_VIDEOS = 3
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def bootstrap_interval(
 
     Videos are drawn, not pairs: pairs that share a video are not independent, and an interval over
     pairs would be too narrow. A pair counts as often as both its videos were drawn together. A draw
-    that holds no pair is left out.
+    that holds no pair is left out. Of two test videos every draw that holds a pair is the same one,
+    which says nothing about others.
 
     Args:
         scores: (S, V) of every seed.
@@ -89,7 +91,7 @@ def bootstrap_interval(
         level: share of draws inside.
 
     Returns:
-        Both ends; nan without pairs.
+        Both ends; nan of pairs of fewer than three videos.
 
     Raises:
         ValueError: a score that is not finite, arrays of other shapes, or a level outside (0, 1).
@@ -97,9 +99,9 @@ def bootstrap_interval(
     _check(scores, pairs)
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must be between 0 and 1")
-    if not len(pairs):
-        return math.nan, math.nan
     videos, places = np.unique(pairs, return_inverse=True)
+    if len(videos) < _LEAST_VIDEOS:
+        return math.nan, math.nan
     better, worse = places.reshape(pairs.shape).T
     correct = (scores[:, pairs[:, 0]] > scores[:, pairs[:, 1]]).mean(axis=0)  # (P,)
     rng = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from ..features.errors import RecipeError
-from .data import Targets, VideoFeatures
+from .data import Targets, VideoFeatures, channels_of
 from .head import Explanation, OnEpoch, no_report
 
 Pooling = Literal["mean", "mean-deviation"]
@@ -143,13 +143,7 @@ class PooledHead:
         return self._estimator
 
     def _pooled(self, videos: Sequence[VideoFeatures]) -> NDArray[np.float64]:
-        channels = videos[0].values.shape[1]
-        for video in videos:
-            if video.values.shape[1] != channels:
-                raise RecipeError(
-                    f"video '{video.id}' has {video.values.shape[1]} channels and '{videos[0].id}' "
-                    f"{channels}; extract both with one aqakit command"
-                )
+        channels_of(videos)
         return np.stack([pool(video.values, self._kind.pooling) for video in videos])
 
 

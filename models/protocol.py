@@ -1,13 +1,15 @@
 """Who trains and who tests: a manifest's split over the videos whose features are there."""
 
+import hashlib
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..features.errors import ManifestError
-from ..features.manifest import Manifest, Pair, Video
+from ..features.manifest import Manifest, Video, order_by_score
 from .data import Targets
 
 
@@ -43,6 +45,14 @@ class Fold:
             return None
         return np.array([np.nan if score is None else score for score in known])
 
+    @property
+    def digest(self) -> str:
+        """Changes with the videos, their stretches and labels, the split and the pairs."""
+        videos = [asdict(replace(video, path=None)) for video in self.videos]
+        places = (self.train, self.test, self.train_pairs, self.test_pairs)
+        known = [videos, self.dropped_videos, *(array.tolist() for array in places)]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
     def training_targets(self) -> Targets:
         """Pairs and scores by position among the training videos."""
         place = np.full(len(self.videos), -1)
@@ -65,19 +75,14 @@ def make_fold(manifest: Manifest, split: str, available: Collection[str]) -> Fol
     Raises:
         ManifestError: no such split, no labels, or nothing left to train or to test on.
     """
-    if not manifest.pairs:
-        found = manifest.pairs_from_scores()
-        if not found:
-            raise ManifestError(
-                "no pairs and no two different scores; give --pairs, or a column score"
-            )
-        manifest = Manifest(manifest.videos, manifest.splits, found)
-    pairs = {part: manifest.pairs_in(split, part) for part in ("train", "test")}
+    if not manifest.pairs and not _scores_differ(manifest.videos):
+        raise ManifestError("no pairs and no two different scores; give --pairs, or a column score")
+    pairs = {part: _pairs(manifest, split, part) for part in ("train", "test")}
     members = {part: _members(manifest, split, part, pairs[part]) for part in pairs}
     wanted = members["train"] | members["test"]
     videos = tuple(v for v in manifest.videos if v.id in wanted and v.id in available)
     place = {video.id: number for number, video in enumerate(videos)}
-    kept = {part: _positions(pairs[part], place) for part in pairs}
+    kept = {part: _kept(manifest.videos, pairs[part], place) for part in pairs}
     train = np.array([place[v.id] for v in videos if v.id in members["train"]], dtype=np.int64)
     fold = Fold(
         videos,
@@ -111,16 +116,34 @@ def shuffled(targets: Targets, rng: np.random.Generator) -> Targets:
     return Targets(pairs, scores)
 
 
-def _members(manifest: Manifest, split: str, part: str, pairs: Sequence[Pair]) -> set[str]:
+def _scores_differ(videos: Sequence[Video]) -> bool:
+    """Whether two videos of one task have different scores."""
+    scored = [video for video in videos if video.score is not None]
+    tasks = {video.task for video in scored}
+    return len({(video.task, video.score) for video in scored}) > len(tasks)
+
+
+def _pairs(manifest: Manifest, split: str, part: str) -> NDArray[np.int64]:
+    """(P, 2) positions of the better and the worse video of each pair of a part."""
+    place = {video.id: number for number, video in enumerate(manifest.videos)}
+    if manifest.pairs:
+        pairs = manifest.pairs_in(split, part)
+        found = [(place[pair.better], place[pair.worse]) for pair in pairs]
+        return np.array(found, dtype=np.int64).reshape(-1, 2)
+    # Only within the part: of all videos there would be many times as many.
+    members = np.array([place[id] for id in manifest.part(split, part)], dtype=np.int64)
+    return members[order_by_score([manifest.videos[number] for number in members])]
+
+
+def _members(manifest: Manifest, split: str, part: str, pairs: NDArray[np.int64]) -> set[str]:
     """Ids of a part: its videos, or those of its pairs where only pairs are split."""
     listed = manifest.part(split, part) if split in manifest.splits else ()
-    return set(listed) | {video for pair in pairs for video in pair}
+    return set(listed) | {manifest.videos[number].id for number in np.unique(pairs)}
 
 
-def _positions(pairs: Sequence[Pair], place: dict[str, int]) -> NDArray[np.int64]:
-    kept = [
-        (place[pair.better], place[pair.worse])
-        for pair in pairs
-        if pair.better in place and pair.worse in place
-    ]
-    return np.array(kept, dtype=np.int64).reshape(-1, 2)
+def _kept(
+    videos: Sequence[Video], pairs: NDArray[np.int64], place: dict[str, int]
+) -> NDArray[np.int64]:
+    """Pairs of which both videos have a new place, by it."""
+    moved = np.array([place.get(video.id, -1) for video in videos], dtype=np.int64)[pairs]
+    return moved[(moved >= 0).all(axis=1)]

@@ -27,7 +27,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..features.durable import sync_folder, write_errors
+from ..features.durable import write_errors
+from ..features.durable_folder import recover_folder, replacing_folder
 from ..features.errors import RecipeError
 from .controls import Facts, control_scores
 from .data import VideoFeatures
@@ -39,6 +40,7 @@ from .training import EpochLog
 
 OnSeed = Callable[[int, int, int, Mapping[str, float]], None]
 _LIBRARIES = ("aqakit", "numpy", "scikit-learn", "scipy", "torch")
+_CURE_IF_FULL = "free some and train again, this run is not kept"
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,23 @@ def train_run(
     if [video.id for video in videos] != [video.id for video in fold.videos]:
         raise ValueError("videos must be those of the fold, in its order")
     training = [videos[place] for place in fold.train]
+    original = fold.training_targets()
     heads, logs = [], []
     for done, seed in enumerate(recipe.seeds):
         head = recipe.build(seed, device)
-        targets = fold.training_targets()
+        targets = original
         if recipe.shuffled:
-            targets = shuffled(targets, np.random.default_rng(seed))
+            targets = shuffled(original, np.random.default_rng(seed))
         report = _report_of(on_seed, done)
         logs.append(head.fit(training, targets, report))
         heads.append(head)
     scores = np.stack([head.score(videos) for head in heads])
+    for seed, own in zip(recipe.seeds, scores, strict=True):
+        if not np.isfinite(own).all():
+            raise RecipeError(
+                f"{recipe.head} diverged with seed {seed}, its scores are not finite; lower "
+                "learning_rate, or set standardise=true"
+            )
     name = recipe.head + " (labels shuffled)" * recipe.shuffled
     rows = [_row(name, recipe.feature, scores, fold)]
     durations = np.array([video.duration_seconds for video in videos])
@@ -173,8 +182,20 @@ def _row(name: str, feature: str, scores: NDArray[np.float64], fold: Fold) -> Ro
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
-    """Raise a RecipeError if a run folder is taken; asked before hours of training."""
-    if not folder.exists() or overwrite and (folder / "recipe.json").exists():
+    """Ask before hours of training whether a run folder can be written.
+
+    What a killed process left of an earlier try is put back or cleared away.
+
+    Raises:
+        RecipeError: the folder is there already, and is not to be overwritten or is no run.
+        StoreError: it cannot be written.
+    """
+    with write_errors(folder, _CURE_IF_FULL):
+        recover_folder(folder)
+        nearest = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+        tempfile.TemporaryDirectory(dir=nearest, prefix=f".{folder.name[:50]}.").cleanup()
+        taken, is_run = os.path.lexists(folder), (folder / "recipe.json").exists()
+    if not taken or overwrite and is_run:
         return
     if overwrite:
         raise RecipeError(f"{folder} is there and is no run; name another folder")
@@ -186,35 +207,19 @@ def write_run(run: Run, folder: Path, overwrite: bool = False) -> None:
 
     Raises:
         RecipeError: the folder is there already, and is not to be overwritten or is no run.
+        DiskFullError: no space is left.
         StoreError: it cannot be written.
     """
     check_free(folder, overwrite)
-    with write_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as aside:
-            made = Path(aside) / "run"
-            made.mkdir()
-            _write_files(run, made)
-            for path in [*made.rglob("*"), made]:
-                _sync(path)
-            if folder.exists():
-                os.replace(folder, Path(aside) / "old")
-            os.replace(made, folder)
-            sync_folder(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir():
-        sync_folder(path)
-        return
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    with write_errors(folder, _CURE_IF_FULL), replacing_folder(folder) as made:
+        _write_files(run, made)
 
 
 def _write_files(run: Run, folder: Path) -> None:
     (folder / "recipe.json").write_text(run.recipe.to_json() + "\n")
     rows = [dataclasses.asdict(row) for row in run.rows]
-    _write_json(folder / "metrics.json", {"rows": rows, "dropped": run.fold.dropped_videos})
+    metrics = {"rows": rows, "dropped": run.fold.dropped_videos, "fold": run.fold.digest}
+    _write_json(folder / "metrics.json", metrics)
     _write_json(folder / "environment.json", environment())
     _write_predictions(run, folder / "predictions.csv")
     _write_log(run, folder / "training_log.csv")
@@ -238,15 +243,15 @@ def _without_nan(value: Any) -> Any:
 
 
 def _write_predictions(run: Run, path: Path) -> None:
-    test = set(run.fold.test.tolist())
+    train, test = set(run.fold.train.tolist()), set(run.fold.test.tolist())
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "part", "truth", *(f"seed_{seed}" for seed in run.recipe.seeds)])
         for place, video in enumerate(run.fold.videos):
-            part = "test" if place in test else "train"
+            parts = [name for name, own in (("train", train), ("test", test)) if place in own]
             truth = "" if video.score is None else repr(video.score)
             writer.writerow(
-                [video.id, part, truth, *(repr(float(s)) for s in run.scores[:, place])]
+                [video.id, "+".join(parts), truth, *(repr(float(s)) for s in run.scores[:, place])]
             )
 
 
@@ -283,6 +288,21 @@ def read_rows(folder: Path) -> list[Row]:
         raise RecipeError(
             f"{folder} is no run that can be read ({error}); train it again"
         ) from None
+
+
+def finished_rows(folder: Path, recipe: Recipe, fold: Fold) -> list[Row] | None:
+    """The table of a run folder; None unless it holds this recipe, trained on these labels.
+
+    What a killed process left of an earlier try is put back or cleared away.
+    """
+    try:
+        recover_folder(folder)
+        kept = Recipe.from_json((folder / "recipe.json").read_text())
+        metrics = json.loads((folder / "metrics.json").read_text())
+        same = kept == recipe and metrics.get("fold") == fold.digest
+        return read_rows(folder) if same else None
+    except (OSError, ValueError, AttributeError, RecipeError):
+        return None  # whatever it is, it is not this run
 
 
 def _with_nan(value: Any) -> Any:

@@ -144,22 +144,8 @@ def steps_of(
     work = zip(itertools.cycle(turns), supply.batches(torch.as_tensor(pairs)), strict=False)
     network.train()
     if schedule.carry_gradients:
-        for turn, batch in work:
-            if batch.opens_epoch:
-                turns[0].optimizer.zero_grad()
-            yield turn.step(*_outputs(network, supply, batch.pairs))
-    # Reached only without carried gradients: batches never end.
-    for turn, batch in work:
-        if not turn.phase.keeps_encoding:
-            yield _alone(network, supply, turn, batch.pairs)
-            continue
-        next_turn, next_batch = next(work)
-        if _sharing_pays(batch.pairs, next_batch.pairs):
-            both = (turn, batch.pairs), (next_turn, next_batch.pairs)
-            yield from _shared_steps(network, supply, *both)
-        else:
-            yield _alone(network, supply, turn, batch.pairs)
-            yield _alone(network, supply, next_turn, next_batch.pairs)
+        return _carrying_steps(network, supply, turns[0], work)
+    return _separate_steps(network, supply, work)
 
 
 class _Batch(NamedTuple):
@@ -208,6 +194,34 @@ class _Turn:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {name: loss.detach() for name, loss in losses.items()}
+
+
+_Work = Iterator[tuple[_Turn, _Batch]]
+
+
+def _carrying_steps(
+    network: nn.Module, supply: _Supply, first: _Turn, work: _Work
+) -> Iterator[Losses]:
+    """Steps that leave gradients of the other phases' parameters to their next step."""
+    for turn, batch in work:
+        if batch.opens_epoch:
+            first.optimizer.zero_grad()
+        yield turn.step(*_outputs(network, supply, batch.pairs))
+
+
+def _separate_steps(network: nn.Module, supply: _Supply, work: _Work) -> Iterator[Losses]:
+    """Steps that compute no other gradients, two on one encoding where that is less work."""
+    for turn, batch in work:
+        if not turn.phase.keeps_encoding:
+            yield _alone(network, supply, turn, batch.pairs)
+            continue
+        next_turn, next_batch = next(work)
+        if _sharing_pays(batch.pairs, next_batch.pairs):
+            both = (turn, batch.pairs), (next_turn, next_batch.pairs)
+            yield from _shared_steps(network, supply, *both)
+        else:
+            yield _alone(network, supply, turn, batch.pairs)
+            yield _alone(network, supply, next_turn, next_batch.pairs)
 
 
 def _outputs(network: nn.Module, supply: _Supply, pairs: Tensor) -> tuple[Any, Tensor]:

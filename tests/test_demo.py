@@ -27,9 +27,16 @@ def test_the_whole_pipeline_and_once_more(tmp_path: Path, monkeypatch: pytest.Mo
 
     taken = CliRunner().invoke(main, words)
     assert taken.exit_code == 1
-    assert "is not empty" in taken.output
+    assert f"Error: {out} holds a demo already, or a part of one; give --overwrite" in taken.output
+    assert taken.output.count("\n") == 1
     parts = {path: path.stat().st_mtime_ns for path in out.glob("store/parts/*/*.h5")}
     again = CliRunner().invoke(main, [*words, "--overwrite"])
     assert again.exit_code == 0, again.output
     assert {path: path.stat().st_mtime_ns for path in out.glob("store/parts/*/*.h5")} == parts
     assert again.output == first.output
+
+
+def test_a_seed_below_0_is_wrong_usage(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--seed", "-1"])
+    assert result.exit_code == 2
+    assert "-1 is not in the range x>=0" in result.output

@@ -1,7 +1,11 @@
 """``aqakit train`` and ``aqakit baselines`` on a store of made-up features with planted skill."""
 
 import csv
+import errno
 import json
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ from aqakit.features.segments import Sampling
 from aqakit.features.source import Source
 from aqakit.features.spec import FeatureSpec
 from aqakit.features.store import FeatureStore
+from aqakit.models import run as runs
 from aqakit.models.data import VideoFeatures
 from aqakit.models.run import read_heads, read_rows
 
@@ -180,6 +185,10 @@ def test_a_run_is_not_overwritten_unasked_and_nothing_else_ever_is(
         (["--store", "elsewhere"], "no feature store here; run 'aqakit extract' first"),
         (["--pairs", "nowhere.csv"], "nowhere.csv"),
         (["--device", "cuda:9"], "--device cuda:9 cannot be used"),
+        (["--device", "meta"], "--device meta cannot be used"),
+        (["--set", "learning_rate=1e38"], "learning_rate is 1e+38; it must be from 0 to 1e+09"),
+        (["--feature", ""], "'' is no key of a stored feature; name one that 'aqakit store ls"),
+        (["--feature", "i3d:logits@steps-10x16"], "is no key of a stored feature; name one that"),
         (["--seeds", "0"], "no seeds"),
     ],
 )
@@ -204,3 +213,97 @@ def test_labels_that_contradict_are_one_line(folder: Path, tmp_path: Path) -> No
         assert "pairs.csv" in result.output
         assert line in result.output
         assert result.output.count("\n") == 1
+
+
+def put(store: FeatureStore, spec: FeatureSpec, videos: int, facts: dict[str, object]) -> None:
+    """Features of the first videos, of the stretch from 1 to 2 s of a file of 5 bytes each."""
+    rng = np.random.default_rng(1)
+    for number in range(videos):
+        source = Source(f"v{number}.mp4", 5, 1, f"{number:064}", 1.0, 2.0)
+        with store.begin(spec, f"v{number}", source, (3, 2), 1) as part:
+            part.append(rng.normal(number, 1, (3, 2)))
+            part.finish(np.zeros((3, 3)), np.zeros((3, 1)), facts)
+
+
+def test_a_failed_run_costs_no_other_and_duplicates_are_run_once(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "store", tmp_path / "store")
+    few = replace(SPEC, backbone="i3d", stream="rgb", layer="pool")
+    put(FeatureStore.open(tmp_path / "store"), few, 3, {})
+    words = ["--feature", "i3d", "--feature", "flow-hist", "--feature", "flow", "--seeds", "1"]
+    words += ["--head", "ranksvm", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "r")]
+    result = aqakit(folder, "baselines", *words)
+    assert result.exit_code == 3, result.output
+    assert f"failed: ranksvm-{few.key}: no pair of two test videos" in result.output
+    assert result.output.count("ranksvm") == 2  # the row, and what failed
+    assert [path.name for path in (tmp_path / "r").iterdir()] == [f"ranksvm-{SPEC.key}"]
+    absent = aqakit(folder, "baselines", *words, "--split", "fold9")
+    assert (absent.exit_code, absent.output.count("\n")) == (1, 1)
+    assert "no split 'fold9'" in absent.output
+
+
+def test_a_full_disk_stops_the_batch(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(runs, "_write_log", full)
+    words = ["--feature", "flow-hist", "--head", "ranksvm", "--head", "svr", "--seeds", "1"]
+    result = aqakit(folder, "baselines", *words, "--out", str(tmp_path))
+    assert result.exit_code == 1
+    assert "no space left on the disk; free some and train again" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_goes_on_after_a_break(folder: Path, tmp_path: Path) -> None:
+    words = ["--feature", "flow-hist", "--seeds", "1", "--out", str(tmp_path)]
+    first = aqakit(folder, "baselines", *words, "--head", "ranksvm")
+    kept = (tmp_path / f"ranksvm-{SPEC.key}" / "metrics.json").stat().st_mtime_ns
+    both = aqakit(folder, "baselines", *words, "--head", "ranksvm", "--head", "svr")
+    assert both.exit_code == 0, both.output
+    assert "failed" not in both.output
+    row = next(line for line in first.output.splitlines() if line.startswith("ranksvm"))
+    assert row.split() in [line.split() for line in both.output.splitlines()]
+    assert (tmp_path / f"ranksvm-{SPEC.key}" / "metrics.json").stat().st_mtime_ns == kept
+    other = aqakit(folder, "baselines", *words, "--head", "ranksvm", "--shuffle-pairs")
+    assert other.exit_code == 3
+    assert "is there already" in other.output
+
+
+@pytest.mark.parametrize(
+    ("row", "facts", "fits"),
+    [
+        ("here/{}.mp4,1,2", {"stream": {}}, True),
+        ("here/{}.mp4,1,3", {"stream": {}}, False),
+        ("here/{}.mp4,,2", {"stream": {}}, False),
+        ("here/{}.mp4,1,3", {}, True),  # imported
+        ("here/renamed-{}.mp4,1,2", {"stream": {}}, True),
+        ("here/other-{}.mp4,1,2", {"stream": {}}, False),
+        ("gone/{}.mp4,1,2", {"stream": {}}, True),
+        ("gone/renamed-{}.mp4,1,2", {"stream": {}}, False),
+        (",1,2", {"stream": {}}, True),
+    ],
+)
+def test_features_of_another_stretch_or_file_are_refused(
+    tmp_path: Path, row: str, facts: dict[str, object], fits: bool
+) -> None:
+    put(FeatureStore.create(tmp_path / "store"), SPEC, 8, facts)
+    (tmp_path / "here").mkdir()
+    lines = ["id,path,start,end,score,split"]
+    for number in range(8):
+        (tmp_path / "here" / f"v{number}.mp4").write_text("12345")
+        (tmp_path / "here" / f"renamed-v{number}.mp4").write_text("12345")
+        (tmp_path / "here" / f"other-v{number}.mp4").write_text("another")
+        part = "test" if number % 2 else "train"
+        lines.append(f"v{number},{row.format(f'v{number}')},{number},{part}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    words = ["--store", str(tmp_path / "store"), "--feature", "flow-hist", "--head", "ranksvm"]
+    words += ["--seeds", "1", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, ["train", str(tmp_path / "manifest.csv"), *words])
+    assert result.exit_code == (0 if fits else 1), result.output
+    if not fits:
+        assert result.output.count("\n") == 1
+        assert "of 8 of 8 videos, first 'v0', are of another stretch or file" in result.output
+        assert "run 'aqakit extract'" in result.output

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...features.errors import RecipeError
-from ..data import FeatureTensors, Targets, VideoFeatures
+from ..data import FeatureTensors, Targets, VideoFeatures, channels_of
 from ..filters import filter_outputs
 from ..head import Explanation, OnEpoch, no_report
 from ..losses import diversity_loss, margin_ranking_loss, outdo_uniform_loss
@@ -31,6 +31,16 @@ from ..training import EpochLog, Losses, Phase, Schedule, train
 Reading = Literal["paper", "released"]
 _WEIGHTS = "rank_aware_attention.safetensors"
 _RELEASED_ATTENTION_RATE = 0.1
+# Far above every sensible setting, and far below where a step would overflow float32.
+_LARGEST = 1e9
+_NUMBERS = (
+    "learning_rate",
+    "noise",
+    "ranking_margin",
+    "disparity_margin",
+    "rank_aware_margin",
+    "diversity_weight",
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +99,12 @@ class Options:
         for name in ("filters", "hidden", "epochs", "batch_pairs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not self.learning_rate > 0 or not self.noise >= 0:
-            raise ValueError("learning_rate must be positive and noise not negative")
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if not 0 <= value <= _LARGEST:  # nor nan
+                raise ValueError(f"{name} is {value}; it must be from 0 to {_LARGEST:g}")
+        if self.learning_rate == 0:
+            raise ValueError("learning_rate is 0; it must be positive")
         if not (self.ranking or self.attends):
             raise ValueError("ranking=false needs disparity or rank_aware to learn anything")
 
@@ -341,10 +355,14 @@ class RankAwareAttentionHead:
         return Explanation(video.times, curves, parts)
 
     def save(self, folder: Path) -> None:
-        """Write the weights and the scale of the channels as safetensors."""
+        """Write the weights and the scale of the channels as safetensors.
+
+        Raises:
+            OSError: the file cannot be written; safetensors' own writer would hide the reason.
+        """
         state = self._trained.state_dict() | {"mean": self._mean, "scale": self._scale}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-        safetensors.torch.save_file(tensors, folder / _WEIGHTS)
+        (folder / _WEIGHTS).write_bytes(safetensors.torch.save(tensors))
 
     def load(self, folder: Path) -> None:
         """Read them back.
@@ -372,12 +390,13 @@ class RankAwareAttentionHead:
 
     def _run(self, video: VideoFeatures) -> Scores:
         network = self._trained.eval()
-        features = FeatureTensors(self._prepared([video]), self._device)
-        if features.channels != self._mean.shape[0]:
+        channels = video.values.shape[1]
+        if channels != self._mean.shape[0]:
             raise RecipeError(
-                f"video '{video.id}' has {features.channels} channels and the head was trained on "
+                f"video '{video.id}' has {channels} channels and the head was trained on "
                 f"{self._mean.shape[0]}; give it the feature that the run was trained on"
             )
+        features = FeatureTensors(self._prepared([video]), self._device)
         with torch.inference_mode():
             scores: Scores = network(*features.batch(torch.tensor([0])))
         return scores
@@ -398,13 +417,14 @@ def build(options: Options, seed: int, device: str) -> RankAwareAttentionHead:
 def _network(channels: int, options: Options, seed: int) -> RankAwareAttention:
     """A network with PyTorch's default initial values, drawn without touching global state."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # torch.manual_seed would seed every GPU as well, which the fork does not restore.
+        torch.default_generator.manual_seed(seed)
         return RankAwareAttention(channels, options.filters, options.hidden, options.score)
 
 
 def _statistics(videos: Sequence[VideoFeatures], standardise: bool) -> tuple[Tensor, Tensor]:
     """(C,) mean of each channel over all rows, and what to multiply by; 0 and 1 where not asked."""
-    channels = videos[0].values.shape[1]
+    channels = channels_of(videos)
     if not standardise:
         return torch.zeros(channels), torch.ones(channels)
     rows = sum(len(video.values) for video in videos)

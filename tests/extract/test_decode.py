@@ -1,6 +1,7 @@
 """Decoding: against OpenCV's reader, generated files of known timing, and real broken files."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -201,9 +202,12 @@ def test_files_that_hold_no_picture(
     text.write_text("this is not a video\n" * 50)
     empty = tmp_path / "empty.mp4"
     empty.touch()
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
     cases = {
         tmp_path / "absent.mp4": "cannot be read .*; correct the path",
         tmp_path: "is a folder; give a video file",
+        pipe: "is a pipe or a device; give a video file",
         empty: r"is empty \(0 bytes\); copy it again",
         text: "is not a video that FFmpeg can open .*; convert it",
         write_sound(tmp_path / "sound.mp4"): "has no video stream; give",

@@ -1,6 +1,9 @@
+import errno
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -207,6 +210,21 @@ def test_pairs_from_scores_compare_only_within_a_task() -> None:
     assert manifest.pairs_from_scores() == (Pair("b", "a"), Pair("c", "a"))
 
 
+@given(st.lists(st.tuples(st.sampled_from("xy"), st.none() | st.integers(0, 3)), max_size=12))
+def test_pairs_from_scores_are_those_of_two_loops(rows: list[tuple[str, int | None]]) -> None:
+    videos = tuple(
+        Video(str(number), task=task, score=None if score is None else float(score))
+        for number, (task, score) in enumerate(rows)
+    )
+    expected = tuple(
+        Pair(a.id, b.id)
+        for a in videos
+        for b in videos
+        if a.score is not None and b.score is not None and a.task == b.task and a.score > b.score
+    )
+    assert Manifest(videos).pairs_from_scores() == expected
+
+
 def test_a_manifest_built_by_a_program_is_checked_alike() -> None:
     a, b = Video("a"), Video("b")
     cases: list[tuple[str, dict[str, object]]] = [
@@ -255,6 +273,49 @@ def test_files_that_would_share_an_id_keep_their_suffix(
     for name in names:
         (tmp_path / name).touch()
     assert {video.id for video in Manifest.from_folder(tmp_path).videos} == ids
+
+
+def test_linked_folders_are_listed_once_and_by_their_real_path_if_they_have_one(
+    tmp_path: Path,
+) -> None:
+    folder, elsewhere = tmp_path / "videos", tmp_path / "elsewhere" / "deep"
+    for path in (folder / "real" / "a.mp4", elsewhere / "b.mp4"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (folder / "0-same").symlink_to(folder / "real")
+    (folder / "far").symlink_to(elsewhere.parent)
+    (elsewhere / "up").symlink_to(folder)
+    (folder / "again").symlink_to(elsewhere)
+    found = Manifest.from_folder(folder).videos
+    assert [video.id for video in found] == ["again/b", "real/a"]
+    assert [video.path and video.path.exists() for video in found] == [True, True]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.mp4").touch()
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        # As for a user without the right to; the tests may run as one who has every right.
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(
+        ManifestError, match=r"closed: cannot be listed \(Permission denied\); make"
+    ):
+        Manifest.from_folder(tmp_path)
+
+
+def test_a_file_whose_name_cannot_be_an_id_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "b .mp4").touch()
+    with pytest.raises(ManifestError, match=r"b \.mp4: id is 'b '; .*rename the file"):
+        Manifest.from_folder(tmp_path)
 
 
 def test_folders_without_videos_are_refused(tmp_path: Path) -> None:

@@ -152,3 +152,11 @@ def test_a_perfect_order_has_no_width_and_no_pairs_no_interval() -> None:
     assert np.isnan(bootstrap_interval(np.zeros((1, 2)), np.zeros((0, 2), np.int64))).all()
     with pytest.raises(ValueError, match="level is 1"):
         bootstrap_interval(np.zeros((1, 2)), np.array([[0, 1]]), level=1)
+
+
+def test_two_test_videos_say_nothing_about_others() -> None:
+    low, high = bootstrap_interval(np.array([[2.0, 1.0]]), np.array([[0, 1]]))
+    assert math.isnan(low)
+    assert math.isnan(high)
+    low, high = bootstrap_interval(np.array([[2.0, 1.0, 0.0]]), np.array([[0, 1], [1, 2]]))
+    assert (low, high) == (1, 1)

@@ -1,12 +1,19 @@
 """Splits: positions against a slow reading of the manifest, and what is dropped is counted."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from aqakit.features.errors import ManifestError
-from aqakit.features.manifest import Manifest, Pair, Video
+from aqakit.features.manifest import Manifest, Pair, Video, order_by_score
+from aqakit.models import protocol
 from aqakit.models.data import Targets
 from aqakit.models.protocol import make_fold, shuffled
 
@@ -52,6 +59,51 @@ def test_pairs_follow_from_scores_where_none_are_listed() -> None:
     scores = fold.scores
     assert scores is not None
     assert scores.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_pairs_from_scores_are_made_within_each_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def count(videos: Sequence[Video]) -> NDArray[np.int64]:
+        seen.append(len(order_by_score(videos)))
+        return order_by_score(videos)
+
+    monkeypatch.setattr(Manifest, "pairs_from_scores", lambda self: pytest.fail("made all pairs"))
+    monkeypatch.setattr(protocol, "order_by_score", count)
+    table = manifest([], scores=True)
+    fold = make_fold(table, "default", ALL - {"v1", "v4"})
+    assert seen == [3, 3]  # train and test
+    assert (len(fold.train_pairs), len(fold.test_pairs), fold.dropped_pairs) == (1, 1, 4)
+
+
+def test_scores_that_order_no_two_videos_of_a_task_are_no_labels() -> None:
+    table = manifest([], scores=True)
+    alone = tuple(replace(video, task=video.id) for video in table.videos)
+    alike = tuple(replace(video, score=1.0) for video in table.videos)
+    for videos in (alone, alike):
+        with pytest.raises(ManifestError, match="no pairs and no two different scores"):
+            make_fold(replace(table, videos=videos), "default", ALL)
+
+
+def test_the_digest_tells_labels_apart_and_not_where_files_lie() -> None:
+    def digest(table: Manifest, available: set[str] = ALL) -> str:
+        return make_fold(table, "default", available).digest
+
+    table = manifest(PAIRS)
+
+    def changed(**values: Any) -> Manifest:
+        return replace(table, videos=(replace(table.videos[0], **values), *table.videos[1:]))
+
+    same = digest(table)
+    assert digest(changed(path=Path("elsewhere/v0.mp4"))) == same
+    others = [
+        digest(changed(score=1.0)),
+        digest(changed(start_seconds=1.0)),
+        digest(changed(subject="someone else")),
+        digest(manifest(PAIRS[:3])),
+        digest(table, ALL - {"v4"}),
+    ]
+    assert len({same, *others}) == 6
 
 
 def test_a_split_of_pairs_counts_test_pairs_with_a_training_video() -> None:

@@ -1,3 +1,5 @@
+import errno
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -450,9 +452,20 @@ def test_without_ranking_losses_only_attention_learns() -> None:
     ("changed", "message"),
     [
         *(({name: 0}, f"{name} is 0") for name in ("filters", "hidden", "epochs", "batch_pairs")),
-        ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"learning_rate": float("nan")}, "learning_rate must be positive"),
-        ({"noise": -0.1}, "noise not negative"),
+        ({"learning_rate": 0.0}, "learning_rate is 0; it must be positive"),
+        ({"noise": -0.1}, r"noise is -0.1; it must be from 0 to 1e\+09"),
+        *(
+            ({name: value}, rf"{name} is {re.escape(str(value))}; it must be from 0 to 1e\+09")
+            for name in (
+                "learning_rate",
+                "noise",
+                "ranking_margin",
+                "disparity_margin",
+                "rank_aware_margin",
+                "diversity_weight",
+            )
+            for value in (float("nan"), float("inf"), 1e38)
+        ),
         ({"ranking": False, "disparity": False, "rank_aware": False}, "ranking=false needs"),
     ],
 )
@@ -585,16 +598,33 @@ def test_weights_that_cannot_be_used_are_told_in_one_line(tmp_path: Path, damage
     assert "\n" not in message
 
 
+def test_a_full_disk_is_told_by_the_operating_system(tmp_path: Path) -> None:
+    (tmp_path / WEIGHTS).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        _fitted().save(tmp_path)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_no_generator_of_a_gpu_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(seed: int) -> None:
+        raise AssertionError("seeded every GPU")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    _fitted(seed=3)
+
+
 def test_an_untrained_head_is_a_mistake_of_the_program() -> None:
     with pytest.raises(ValueError, match="not trained"):
         build(SMALL, 0, "cpu").score(_videos(0))
 
 
-def test_videos_of_another_feature_are_refused() -> None:
+@pytest.mark.parametrize("standardise", [False, True])
+def test_videos_of_another_feature_are_refused(standardise: bool) -> None:
+    options = replace(SMALL, standardise=standardise)
     with pytest.raises(RecipeError, match="'v0' has 4 channels and the head was trained on 5"):
-        _fitted().score(_videos(0, channels=4))
+        _fitted(options).score(_videos(0, channels=4))
     with pytest.raises(RecipeError, match="'v0' has 4 channels and 'v0' 5"):
-        build(SMALL, 0, "cpu").fit(
+        build(options, 0, "cpu").fit(
             [*_videos(0, 1), *_videos(0, 1, channels=4)], Targets(np.array([[0, 1]]))
         )
 
