@@ -42,8 +42,8 @@ class _Engine(Protocol):
 class TVL1:
     """Computes flow in the background; use it as a context manager.
 
-    While it is entered and works on the processor, OpenCV and, for method "torch", PyTorch run
-    single-threaded, because the pairs themselves run side by side.
+    While it is entered and works on the processor, OpenCV runs single-threaded, because the pairs
+    themselves run side by side.
 
     Args:
         threads: pairs computed at once on the processor, whose cores are the default.

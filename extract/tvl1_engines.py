@@ -23,16 +23,20 @@ def engine(threads: int, device: str) -> "Threads | Batches":
 
 
 class Threads:
-    """One pair a thread on the processor, whose libraries run single-threaded until ``close``."""
+    """One pair a thread on the processor.
+
+    Until ``close`` OpenCV runs single-threaded everywhere, PyTorch in these threads only: networks
+    that run meanwhile keep all cores.
+    """
 
     def __init__(self, threads: int) -> None:
         # Two waiting pairs a thread keep every thread busy.
         self.capacity = 2 * threads
-        self._library_threads = cv2.getNumThreads(), torch.get_num_threads()
+        self._opencv_threads = cv2.getNumThreads()
+        self._torch_threads = torch.get_num_threads()
         cv2.setNumThreads(1)
-        # Threads made from here on, such as the pool's, take this over.
-        torch.set_num_threads(1)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tvl1")
+        # The number holds for the thread that sets it, and for threads made later on.
+        self._pool = ThreadPoolExecutor(threads, "tvl1", torch.set_num_threads, (1,))
 
     def submit(self, first: Grey, second: Grey) -> Future[Flow]:
         """Start one pair."""
@@ -44,9 +48,8 @@ class Threads:
     def close(self) -> None:
         """Drop what has not started, and give the libraries their threads back."""
         self._pool.shutdown(cancel_futures=True)
-        opencv_threads, torch_threads = self._library_threads
-        cv2.setNumThreads(opencv_threads)
-        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(self._opencv_threads)
+        torch.set_num_threads(self._torch_threads)
 
     @staticmethod
     def _flow(first: Grey, second: Grey) -> Flow:
