@@ -83,23 +83,43 @@ def main() -> None:
     "features",
     multiple=True,
     required=True,
-    metavar="BACKBONE[:LAYER][@SAMPLING][/PRESET]",
-    help="What to extract, for example flow-hist, i3d or i3d:logits@steps-10x16. Repeatable.",
+    metavar="BACKBONE[.STREAM][:LAYER][@SAMPLING][/PRESET][+VARIANT]",
+    help="What to extract, for example flow-hist, i3d.flow or i3d:logits@steps-10x16. Repeatable.",
 )
 @click.option(
     "--weights",
     multiple=True,
-    metavar="[BACKBONE=]PATH|random",
-    help="A network's weights; without it, those in $AQAKIT_WEIGHTS or ~/.cache/aqakit/weights.",
+    metavar="[BACKBONE[.STREAM]=]PATH|random",
+    help="A network's weights; without it, those that 'aqakit weights fetch' fetched.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16"]),
-    default="float32",
-    show_default=True,
-    help="Of the stored values.",
+    help="Of the stored values; float32 by default, float16 for maps.",
 )
-@click.option("--device", default="cpu", show_default=True, help="Where networks run.")
+@click.option(
+    "--device",
+    "devices",
+    default="cpu",
+    show_default=True,
+    callback=lambda context, option, value: tuple(value.split(",")),
+    help="Where networks run; several, as cuda:0,cuda:1, get a process each.",
+)
+@click.option(
+    "--flow",
+    type=click.Choice(["opencv", "torch"]),
+    help="What computes TV-L1; by default OpenCV on the processor and PyTorch on other devices.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that read videos; by default none on the processor, else one a core.",
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="A Ray cluster to compute on ('auto' finds one on this machine); needs aqakit[ray].",
+)
 @click.option("--retry-failed", is_flag=True, help="Try videos again that failed before.")
 @_overwrite
 def extract(source: Path, store: Path, **options: Any) -> None:
@@ -179,7 +199,13 @@ def baselines(**options: Any) -> None:
     show_default=True,
     help="How many to generate.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the generated videos.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the generated videos.",
+)
 @_overwrite
 def demo(**options: Any) -> None:
     """Run the whole pipeline on generated videos of known skill; nothing is downloaded."""
@@ -225,10 +251,164 @@ def verify(folder: Path) -> None:
 @click.argument("folder", metavar="STORE", type=_path)
 @click.option("--compress", is_flag=True, help="Smaller, but read more slowly.")
 def pack(folder: Path, compress: bool) -> None:
-    """Merge the small files of single videos into shards of about 1 GB."""
+    """Merge the small files of single videos into shards of about 1 GB.
+
+    Exit status 3 says that damaged files were left alone.
+    """
     from . import pipeline
 
     packed = pipeline.pack_store(folder, compress)
     click.echo(f"{packed.videos} entries packed into {packed.shards} shards")
     for path in packed.damaged:
         click.echo(f"left alone, damaged: {path}; run 'aqakit store verify {folder}'")
+    if packed.damaged:
+        raise SystemExit(PARTLY_FAILED)
+
+
+@store.command()
+@click.argument("folder", metavar="STORE", type=_path)
+@click.option("--feature", required=True, help="Key of a stored feature, or enough of it.")
+@_out
+@_overwrite
+def export(folder: Path, feature: str, out: Path, overwrite: bool) -> None:
+    """Write a feature as NumPy archives, <id>_rgb.npz or <id>_flow.npz, one a video.
+
+    The array arr_0 of each is (T, C) float32. 'aqakit store import' takes the folder back whole,
+    with times and origin, from aqakit-export.json beside the arrays. Exit status 3 says that some
+    videos could not be written.
+    """
+    from . import pipeline
+
+    _run_batch(
+        lambda show: pipeline.export_store(folder, feature, out, overwrite, show),
+        "exported",
+    )
+
+
+@store.command(name="import")
+@click.argument("folder", metavar="STORE", type=_path)
+@click.argument("source", metavar="FOLDER", type=_path)
+@click.option(
+    "--as",
+    "described_as",
+    metavar="BACKBONE.STREAM.LAYER",
+    help="What the files are, for example i3d.rgb.pool; an export says it itself.",
+)
+@click.option("--sampling", help="What a row is, for example clips-16; T equal parts by default.")
+@click.option("--preset", help="Preprocessing, a word of your own; 'unknown' by default.")
+@click.option("--manifest", type=_path, help="With start and end of each video, to date the rows.")
+def import_(folder: Path, source: Path, **options: Any) -> None:
+    """Bring the arrays <id>_rgb.npz or <id>_flow.npz of FOLDER into a store.
+
+    Times of arrays that aqakit did not export are unknown without --manifest; controls by duration
+    are left out then. Exit status 3 says that some files failed.
+    """
+    from . import pipeline
+
+    _run_batch(
+        lambda show: pipeline.import_store(folder, source, progress=show, **options),
+        "imported",
+    )
+
+
+@store.command(name="import-tracks")
+@click.argument("folder", metavar="STORE", type=_path)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=_path)
+@click.option("--as", "name", required=True, metavar="NAME", help="kinematics, pose, ...")
+@click.option("--rate", type=float, help="Samples a second, where the files have no times.")
+@click.option(
+    "--time", "time_column", metavar="COLUMN", help="Header of the column of seconds in text files."
+)
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME=COLUMNS",
+    help="Columns of one feature, for example primary=0-37 or hands=LWrist,RWrist. Repeatable.",
+)
+@click.option(
+    "--sampling", default="steps-10x16", show_default=True, help="Equal parts x instants."
+)
+@click.option(
+    "--person",
+    type=click.IntRange(min=0),
+    help="Place in each frame of a pose file; by default the person with the highest score.",
+)
+@click.option(
+    "--manifest", type=_path, help="Whose videos the tracks belong to; start and end cut them."
+)
+def import_tracks(folder: Path, paths: tuple[Path, ...], name: str, **options: Any) -> None:
+    """Bring kinematics or poses into a store as features.
+
+    PATH is a file or a folder of files: text (.txt, .csv, .tsv, .dat), NumPy (.npz), COCO keypoints
+    (.json), or a folder of OpenPose files for each video. The name of the file is the id. Each
+    column is resampled by time; gaps are bridged and counted. Exit status 3 says that some failed.
+    """
+    from . import pipeline
+
+    _run_batch(
+        lambda show: pipeline.import_tracks(folder, paths, name, progress=show, **options),
+        "imported",
+    )
+
+
+def _run_batch(run: Callable[[Any], Any], done: str) -> None:
+    """Run with progress bars, print what became of each video, and end with 3 if one failed."""
+    from .report import console, progress
+
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        outcomes = run(show)
+    console.print_outcomes(terminal, outcomes, done)
+    if any(outcome.failure for outcome in outcomes):
+        raise SystemExit(PARTLY_FAILED)
+
+
+@main.group()
+def weights() -> None:
+    """Look after the published weights of networks."""
+
+
+@weights.command(name="ls")
+def weights_ls() -> None:
+    """List the known files of weights: licence, checksum, and which of them are here."""
+    from . import pipeline
+    from .report import console
+
+    console.print_weights(console.terminal(), pipeline.list_weights())
+
+
+@weights.command()
+@click.argument("names", metavar="NAME...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every known file.")
+def fetch(names: tuple[str, ...], everything: bool) -> None:
+    """Download weights into $AQAKIT_WEIGHTS or ~/.cache/aqakit/weights.
+
+    NAME is a backbone, such as i3d, or a file that 'aqakit weights ls' names. A download that broke
+    off goes on where it stopped; each file is checked before it takes its name. Exit status 3 says
+    that some files failed, 1 that all did.
+    """
+    from . import pipeline
+    from .report import console, progress
+
+    if bool(names) == everything:
+        raise click.UsageError("name backbones or files, or say --all")
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        outcomes = pipeline.fetch_weights(names, show, everything=everything)
+    console.print_fetched(terminal, outcomes)
+    failed = sum(outcome.failure is not None for outcome in outcomes)
+    if failed:
+        raise SystemExit(1 if failed == len(outcomes) else PARTLY_FAILED)
+
+
+@weights.command()
+def check() -> None:
+    """Read the files that are here, compare and fit them; exit status 3 if one is damaged."""
+    from . import pipeline
+    from .report import console
+
+    files = pipeline.check_weights()
+    console.print_weights(console.terminal(), files)
+    if any(file.state == "damaged" for file in files):
+        raise SystemExit(PARTLY_FAILED)

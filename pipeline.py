@@ -7,25 +7,37 @@ working, one that extracts need not have scikit-learn.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
+import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from .features.errors import DiskFullError, ManifestError, RecipeError, VideoError
+from .features.errors import (
+    DiskFullError,
+    ManifestError,
+    RecipeError,
+    StoreError,
+    VideoError,
+    WeightsError,
+)
 from .features.spec import FeatureKey, Precision
 from .report.progress import Show, Step, silent
 
 if TYPE_CHECKING:
+    from .extract.registry import Known
     from .features.catalog import Damage
     from .features.manifest import Manifest
     from .features.outcome import Outcome
     from .features.packing import PackSummary
     from .features.store import Failure, FeatureStore, Overview
+    from .features.weights_file import FetchOutcome, WeightsFile
     from .models.data import VideoFeatures
     from .models.protocol import Fold
+    from .models.recipe import Recipe
     from .models.run import Row
 
 # Weight-free features are not of unit scale, and 28 videos are learned in seconds.
@@ -48,8 +60,11 @@ def extract(
     features: Sequence[str],
     weights: Sequence[str] = (),
     *,
-    precision: Precision = "float32",
-    device: str = "cpu",
+    precision: Precision | None = None,
+    devices: Sequence[str] = ("cpu",),
+    flow: Literal["opencv", "torch"] | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
     progress: Show = silent,
@@ -59,13 +74,19 @@ def extract(
     Args:
         source: a folder of videos, one video, or a manifest.
         store: folder of the store; made where there is none.
-        features: ``BACKBONE[:LAYER][@SAMPLING][/PRESET]`` each.
+        features: as ``extract.request.GRAMMAR`` says, each.
         weights: ``PATH``, ``random``, or ``BACKBONE=`` either.
-        precision: of the stored values.
-        device: a torch device, for networks.
+        precision: of the stored values; None takes each feature's own.
+        devices: torch devices; each has a process of its own where there are several.
+        flow: ``opencv``, or ``torch``, which computes flow on the device; None takes what is faster
+            there: OpenCV on the processor, PyTorch elsewhere.
+        workers: processes that read videos, for all devices together; 0 reads in the process of the
+            networks; None takes 0 on the processor and a process a core elsewhere.
+        ray: address of a Ray cluster whose machines all see the store and the videos; each video is
+            a task there. ``devices`` must then be ``cpu`` or ``cuda``, and ``workers`` None.
         overwrite: compute again what is there.
         retry_failed: try videos again that failed before.
-        progress: told of every frame.
+        progress: told of every piece of every video.
 
     Returns:
         What became of each video, in the order of the manifest.
@@ -73,41 +94,56 @@ def extract(
     Raises:
         UserError: nothing could be started, or the disk is full.
     """
-    from .extract.extraction import Extractor
-    from .extract.flow import TVL1
+    from .extract.devices import extract_on
+    from .extract.extraction import Order
     from .extract.request import plan_features
     from .features.store import FeatureStore
 
-    check_device(device)
+    if ray is not None and workers is not None:
+        raise RecipeError("--workers is for this machine alone; leave it out with --ray")
+    if ray is None:  # another machine may have devices that this one lacks
+        for device in devices:
+            check_device(device)
     manifest = read_source(source)
-    wanted = plan_features(features, weights, precision, device)
-    outcomes: list[Outcome] = []
-    with TVL1() as tvl1:
-        extractor = Extractor(
-            wanted, FeatureStore.create(store), tvl1, _versions(), overwrite, retry_failed
-        )
-        for number, video in enumerate(manifest.videos):
+    plan_features(features, weights, precision)  # what it refuses shall leave no store behind
+    on_cpu = all(device.startswith("cpu") for device in devices)
+    if workers is None:
+        workers = 0 if on_cpu else len(os.sched_getaffinity(0))
+    order = Order(
+        FeatureStore.create(store).path.absolute(),
+        tuple(features),
+        tuple(weights),
+        _versions(),
+        precision,
+        flow=flow or ("opencv" if on_cpu else "torch"),
+        workers=workers,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+    )
+    shares: dict[str, float] = {}
+    outcomes: dict[str, Outcome] = {}
 
-            def on_frames(
-                done: int, total: int, number: int = number, name: str = video.id
-            ) -> None:
-                progress(
-                    Step(
-                        "extract",
-                        number + done / total,
-                        len(manifest.videos),
-                        f"{name} {done}/{total}",
-                    )
-                )
+    def on_video(video_id: str, share: float) -> None:
+        shares[video_id] = share
+        done = len(outcomes) + sum(shares.values())
+        progress(Step("extract", done, len(manifest.videos), video_id))
 
-            try:
-                outcomes.append(extractor.extract(video, on_frames))
-            except DiskFullError as error:
-                raise DiskFullError(
-                    f"{error} ({len(outcomes)} of {len(manifest.videos)} videos are done)"
-                ) from error
-            progress(Step("extract", number + 1, len(manifest.videos), video.id))
-    return outcomes
+    if ray is not None:
+        from .extract.ray_cluster import extract_on_cluster
+
+        found = extract_on_cluster(order, manifest.videos, devices, ray)
+    else:
+        found = extract_on(order, manifest.videos, devices, on_video)
+    try:
+        for outcome in found:
+            outcomes[outcome.video_id] = outcome
+            shares.pop(outcome.video_id, None)
+            on_video(outcome.video_id, 0.0)
+    except DiskFullError as error:
+        raise DiskFullError(
+            f"{error} ({len(outcomes)} of {len(manifest.videos)} videos are done)"
+        ) from error
+    return [outcomes[video.id] for video in manifest.videos]
 
 
 def read_source(source: Path) -> Manifest:
@@ -184,33 +220,66 @@ def train(
     from .features.manifest import Manifest
     from .features.store import FeatureStore
     from .models.protocol import make_fold
-    from .models.recipe import Recipe
-    from .models.run import check_free, train_run, write_run
+    from .models.run import check_free
 
     check_free(out, training.overwrite)
     check_device(training.device)
     store = FeatureStore.open(training.store)
-    key = store.find_key(feature)
-    seeds = range(training.seeds)
-    recipe = Recipe.make(head, key, training.split, seeds, settings, training.shuffle_pairs)
+    recipe = _recipe(training, store.find_key(feature), head, settings)
     manifest = Manifest.read(training.manifest, training.pairs)
-    fold = make_fold(manifest, training.split, set(store.videos(key)))
+    fold = make_fold(manifest, training.split, set(store.videos(recipe.feature)))
+    return _train(training, store, recipe, fold, out, progress)
+
+
+def _recipe(training: Training, key: FeatureKey, head: str, settings: Sequence[str] = ()) -> Recipe:
+    from .models.recipe import Recipe
+
+    seeds = range(training.seeds)
+    return Recipe.make(head, key, training.split, seeds, settings, training.shuffle_pairs)
+
+
+def _train(
+    training: Training,
+    store: FeatureStore,
+    recipe: Recipe,
+    fold: Fold,
+    out: Path,
+    progress: Show,
+) -> Sequence[Row]:
+    from .models.run import train_run, write_run
+
+    seeds = recipe.seeds
 
     def on_seed(done: int, epoch: int, epochs: int, losses: Mapping[str, float]) -> None:
         detail = f"seed {done}, epoch {epoch}, loss {sum(losses.values()):.4f}"
         progress(Step(f"train {out.name}", done + epoch / epochs, len(seeds), detail))
 
-    run = train_run(recipe, fold, _load(store, key, fold), training.device, on_seed)
+    videos = _load(store, recipe.feature, fold, training.manifest)
+    run = train_run(recipe, fold, videos, training.device, on_seed)
     write_run(run, out, training.overwrite)
     progress(Step(f"train {out.name}", len(seeds), len(seeds)))
     return run.rows
 
 
-def _load(store: FeatureStore, key: FeatureKey, fold: Fold) -> list[VideoFeatures]:
+def _load(store: FeatureStore, key: FeatureKey, fold: Fold, manifest: Path) -> list[VideoFeatures]:
+    """The features of a fold's videos.
+
+    Raises:
+        ManifestError: they are of other stretches or files than the manifest names.
+        StoreError: some cannot be read.
+    """
+    from .features.origin import comes_from
     from .models.data import VideoFeatures
 
-    found = ((video.id, store.read(key, video.id)) for video in fold.videos)
-    return [VideoFeatures(video, stored.values, stored.times) for video, stored in found]
+    found = [(video, store.read(key, video.id)) for video in fold.videos]
+    others = [video.id for video, stored in found if not comes_from(stored.provenance, video)]
+    if others:
+        raise ManifestError(
+            f"{manifest}: the stored {key} features of {len(others)} of {len(found)} videos, first "
+            f"'{others[0]}', are of another stretch or file than it names; run 'aqakit extract' "
+            "with it (and with --overwrite where a file was only renamed)"
+        )
+    return [VideoFeatures(video.id, stored.values, stored.times) for video, stored in found]
 
 
 def baselines(
@@ -230,26 +299,55 @@ def baselines(
         progress: told of every epoch.
 
     Returns:
-        Rows of each run; and the name and reason of each that failed, which does not stop the rest.
+        Rows of each run, of one that an earlier call finished as it kept them; and the name and
+        reason of each that failed, which does not stop the rest.
 
     Raises:
-        UserError: labels or store cannot be used at all.
+        UserError: labels, device or store cannot be used at all, or the disk is full.
     """
     from .features import plugins
+    from .features.manifest import Manifest
     from .features.store import FeatureStore
     from .models.head import HEADS
+    from .models.protocol import make_fold
 
+    check_device(training.device)
     store = FeatureStore.open(training.store)
+    manifest = Manifest.read(training.manifest, training.pairs)
+    # What is wrong with every video there would be wrong with each run.
+    make_fold(manifest, training.split, {video.id for video in manifest.videos})
+    keys = dict.fromkeys(store.find_key(feature) for feature in features)
     results: list[Sequence[Row]] = []
     failures: list[tuple[str, str]] = []
-    for key in [store.find_key(feature) for feature in features]:
-        for head in heads or plugins.names(HEADS):
-            name = f"{head}-{key}"
-            try:
-                results.append(train(training, key, head, out / name, progress=progress))
-            except RecipeError as error:
-                failures.append((name, str(error)))
+    for key, head in itertools.product(keys, dict.fromkeys(heads or plugins.names(HEADS))):
+        name = f"{head}-{key}"
+        try:
+            recipe = _recipe(training, key, head)
+            fold = make_fold(manifest, training.split, set(store.videos(key)))
+            results.append(_finish(training, store, recipe, fold, out / name, progress))
+        except DiskFullError:
+            raise
+        except (ManifestError, RecipeError, StoreError) as error:
+            failures.append((name, str(error)))
     return results, failures
+
+
+def _finish(
+    training: Training,
+    store: FeatureStore,
+    recipe: Recipe,
+    fold: Fold,
+    out: Path,
+    progress: Show,
+) -> Sequence[Row]:
+    """Train, unless this very run is there already."""
+    from .models.run import check_free, finished_rows
+
+    kept = None if training.overwrite else finished_rows(out, recipe, fold)
+    if kept is not None:
+        return kept
+    check_free(out, training.overwrite)
+    return _train(training, store, recipe, fold, out, progress)
 
 
 def demo(
@@ -279,10 +377,17 @@ def demo(
         UserError: the folder is taken or cannot be written.
     """
     from .extract.synthetic import generate
+    from .features.durable import write_errors
 
     data, store, runs = out / "data", out / "store", out / "runs"
-    if overwrite and (data / "truth.json").exists():
-        shutil.rmtree(data)
+    if (data / "truth.json").exists():
+        if not overwrite:
+            raise RecipeError(
+                f"{out} holds a demo already, or a part of one; give --overwrite to go on with it, "
+                "or --out to name another folder"
+            )
+        with write_errors(data):
+            shutil.rmtree(data)
     progress(Step("generate", 0, 1, f"{videos} videos"))
     generate(data, videos, seed)
     progress(Step("generate", 1, 1))
@@ -304,10 +409,13 @@ def demo(
 
 def check_device(device: str) -> None:
     """Raise a RecipeError unless PyTorch can compute there."""
+    if device == "cpu":
+        return  # always there, and PyTorch takes a while to load
+
     import torch
 
     try:
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # a device without memory has no values to give
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"--device {device} cannot be used ({reason}); use cpu") from None
@@ -361,3 +469,194 @@ def pack_store(folder: Path, compress: bool) -> PackSummary:
     from .features.store import FeatureStore
 
     return FeatureStore.open(folder).pack(compress=compress)
+
+
+def export_store(
+    folder: Path, feature: str, out: Path, overwrite: bool = False, progress: Show = silent
+) -> list[Outcome]:
+    """Write a feature of every video as ``<id>_<stream>.npz``, with a record for its way back.
+
+    Args:
+        folder: of the store.
+        feature: key of a stored feature, or enough of it.
+        out: folder to write.
+        overwrite: replace files that are there.
+        progress: told of every video.
+
+    Raises:
+        StoreError: no such feature, a file is there already, or the folder cannot be written.
+        DiskFullError: no space is left.
+    """
+    from .features.interchange import export_feature
+    from .features.store import FeatureStore
+
+    store = FeatureStore.open(folder)
+    key = store.find_key(feature)
+    return export_feature(store, key, out, overwrite, _counting("export", progress))
+
+
+def import_store(
+    folder: Path,
+    source: Path,
+    described_as: str | None = None,
+    sampling: str | None = None,
+    preset: str | None = None,
+    manifest: Path | None = None,
+    progress: Show = silent,
+) -> list[Outcome]:
+    """Bring feature arrays into a store: an export, or arrays that other software made.
+
+    Args:
+        folder: of the store; made where there is none.
+        source: folder of ``<id>_<stream>.npz`` files.
+        described_as: ``BACKBONE.STREAM.LAYER``; None where an export says it.
+        sampling: of foreign arrays; T equal parts by default.
+        preset: of foreign arrays; ``unknown`` by default.
+        manifest: of foreign arrays, with start and end of each video.
+        progress: told of every file.
+
+    Returns:
+        What became of each file; a broken one does not stop the rest.
+
+    Raises:
+        RecipeError: options that do not fit the folder.
+        StoreError: the store cannot be written, or the export's record cannot be read.
+        DiskFullError: no space is left.
+    """
+    from .features.foreign import Description, import_foreign
+    from .features.interchange import RECORD, import_exported
+    from .features.manifest import Manifest
+    from .features.store import FeatureStore
+
+    report = _counting("import", progress)
+    record = source / RECORD
+    if record.exists():
+        if any(option is not None for option in (described_as, sampling, preset, manifest)):
+            raise RecipeError(
+                f"{record} says what the files are; leave --as, --sampling, --preset and "
+                "--manifest out, or move it away"
+            )
+        return import_exported(FeatureStore.create(folder), source, report)
+    if described_as is None:
+        raise RecipeError(
+            f"{source}: has no {RECORD}; say what its files are, for example --as i3d.rgb.pool"
+        )
+    description = Description.parse(described_as, sampling, preset or "unknown")
+    dated = None if manifest is None else Manifest.read(manifest)
+    return import_foreign(FeatureStore.create(folder), source, description, dated, report)
+
+
+def import_tracks(
+    folder: Path,
+    paths: Sequence[Path],
+    name: str,
+    *,
+    rate: float | None = None,
+    time_column: str | None = None,
+    groups: Sequence[str] = (),
+    sampling: str = "steps-10x16",
+    person: int | None = None,
+    manifest: Path | None = None,
+    progress: Show = silent,
+) -> list[Outcome]:
+    """Bring kinematics or poses into a store, resampled by time to steps.
+
+    Args:
+        folder: of the store; made where there is none.
+        paths: files of tracks, or folders of them.
+        name: the backbone of the features, such as ``kinematics``.
+        rate: samples a second, where the files have no times.
+        time_column: header of a column of seconds.
+        groups: ``NAME=COLUMNS`` each, one feature a group; one of all columns by default.
+        sampling: ``steps-TxF``.
+        person: place of the person in each frame of a pose file; the surest one by default.
+        manifest: whose videos the tracks belong to; start and end cut them.
+        progress: told of every video.
+
+    Returns:
+        What became of each video; a broken file does not stop the rest.
+
+    Raises:
+        UserError: options that mean nothing, or a store that cannot be written.
+    """
+    from .features.manifest import Manifest
+    from .features.segments import Sampling
+    from .features.store import FeatureStore
+    from .features.track_features import WHOLE, Group, TrackRequest, import_tracks
+    from .features.tracks import Reading
+
+    request = TrackRequest(
+        name,
+        Sampling.parse(sampling),
+        Reading(rate, time_column, person),
+        tuple(map(Group.parse, groups)) or (Group(WHOLE),),
+    )
+    known = None if manifest is None else Manifest.read(manifest)
+    store = FeatureStore.create(folder)
+    return import_tracks(store, paths, request, known, _counting("import", progress))
+
+
+def _counting(stage: str, progress: Show) -> Callable[[int, int, str], None]:
+    return lambda done, total, video: progress(Step(stage, done, total, video))
+
+
+def list_weights() -> list[WeightsFile]:
+    """Every known file of weights and whether it is here, judged by its name and size."""
+    from .extract import registry
+
+    return [registry.listed(entry) for entry in registry.known().values()]
+
+
+def fetch_weights(
+    names: Sequence[str], progress: Show = silent, *, everything: bool = False
+) -> list[FetchOutcome]:
+    """Download files of weights, unless they are here in good order.
+
+    Args:
+        names: of backbones, for the preferred file of each, or of files.
+        progress: told of the bytes of each file.
+        everything: fetch every known file, whatever the names.
+
+    Returns:
+        What became of each file; one that failed does not stop the rest.
+
+    Raises:
+        WeightsError: a name that means nothing.
+        DiskFullError: no space is left; what came so far is kept.
+        StoreError: the folder cannot be written to.
+    """
+    from .extract import registry
+
+    chosen = list(registry.known().values()) if everything else registry.choose(names)
+    return [_fetch(entry, progress) for entry in chosen]
+
+
+def _fetch(entry: Known, progress: Show) -> FetchOutcome:
+    from .extract.download import download
+    from .features.weights_file import FetchOutcome
+
+    name = entry.checkpoint.file
+
+    def on_bytes(done_bytes: int, total_bytes: int | None) -> None:
+        detail = f"{done_bytes / 1e6:.1f} MB"
+        if total_bytes is None:
+            progress(Step(f"fetch {name}", 0, 1, detail))
+        else:
+            progress(Step(f"fetch {name}", done_bytes, total_bytes, detail))
+
+    try:
+        receipt = download(entry.checkpoint, entry.path.parent, on_bytes)
+    except WeightsError as error:
+        return FetchOutcome(name, failure=str(error))
+    unpublished = ("no published checksum",) if not entry.checkpoint.sha256_prefix else ()
+    if receipt is None:
+        size = entry.path.stat().st_size
+        return FetchOutcome(name, size_bytes=size, notes=unpublished)
+    return FetchOutcome(name, receipt.url, receipt.size_bytes, receipt.sha256, unpublished)
+
+
+def check_weights() -> list[WeightsFile]:
+    """Every known file of weights; those that are here are read, compared and fitted."""
+    from .extract import registry
+
+    return [registry.checked(entry) for entry in registry.known().values()]

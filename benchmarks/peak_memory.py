@@ -27,8 +27,20 @@ if outcome.failure:
     sys.exit(outcome.failure)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-# At 3 frames a second even a minute fills a batch of clips, which is what memory is bounded by.
-_FEATURES = ("flow-hist", "resnet101", "c3d@clips-16-3fps")
+# All that there is, at once. At 3 frames a second even a minute fills a batch of clips, which is what
+# memory is bounded by.
+_FEATURES = (
+    "flow-hist",
+    "camera-motion",
+    "c3d@clips-16-3fps",
+    "i3d@stacks-8x16-10fps",
+    "i3d.flow@stacks-4x10-10fps",
+    "i3d-r50@stacks-8x8-3.75fps",
+    "resnet101",
+    "resnet101.flow@segments-4x11-last",
+    "resnet101:conv5@segments-8-last-plus4",
+    "resnet101.flow:conv5@segments-4x11-last",
+)
 
 
 def peak_megabytes(video: Path, store: Path, features: list[str]) -> float:

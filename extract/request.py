@@ -1,9 +1,8 @@
-"""From what a user asks for, ``i3d:logits@steps-10x16``, to features that can be extracted."""
+"""From what a user asks for, ``i3d.flow:logits@steps-10x16``, to features that can be extracted."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -13,13 +12,29 @@ from ..features.errors import RecipeError, WeightsError
 from ..features.segments import Sampling
 from ..features.spec import FeatureSpec, Precision
 from . import weights
-from .backbone import Backbone, BackboneInfo, Setup
-from .transforms import PRESETS, Preset
+from .augment import Variant
+from .backbone import BackboneInfo, Output, Setup
+from .transforms import PRESETS, FlowPreset, Preset
 
 BACKBONES = f"{__package__}.backbones"
+GRAMMAR = "BACKBONE[.STREAM][:LAYER][@SAMPLING][/PRESET][+VARIANT]"
 _REQUEST = re.compile(
-    r"(?P<backbone>[\w-]+)(:(?P<layer>[\w-]+))?(@(?P<sampling>[^/]+))?(/(?P<preset>[\w-]+))?"
+    r"(?P<backbone>[\w-]+)(\.(?P<stream>\w+))?(:(?P<layer>[\w-]+))?(@(?P<sampling>[^/+]+))?"
+    r"(/(?P<preset>[\w-]+))?(\+(?P<variant>[\w-]+))?"
 )
+
+
+@dataclass(frozen=True)
+class View:
+    """What a reader makes of a video's frames: pictures of one size, or flow between them.
+
+    Args:
+        preset: for frames, or for flow.
+        variant: how the video is altered first.
+    """
+
+    preset: Preset | FlowPreset
+    variant: Variant = field(default_factory=Variant)
 
 
 @dataclass(frozen=True)
@@ -30,127 +45,166 @@ class Feature:
         spec: what it is.
         module: the backbone's file.
         setup: how to build the backbone; done when the first video needs it.
+        row_shape: shape of one unit's values.
     """
 
     spec: FeatureSpec
     module: ModuleType
     setup: Setup
+    row_shape: tuple[int, ...]
 
     @property
-    def preset(self) -> Preset:
-        """The preprocessing of its frames."""
-        return PRESETS[self.spec.preset]
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one unit's values."""
-        return tuple(self.module.INFO.layers[self.spec.layer])
-
-    @cached_property
-    def backbone(self) -> Backbone:
-        """The network or algorithm itself."""
-        built: Backbone = self.module.build(self.setup)
-        return built
-
-
-class _WeightsAsked(NamedTuple):
-    """What ``--weights`` says: a word for each backbone named, and one for all others."""
-
-    by_backbone: dict[str, str]
-    for_all: str | None
+    def view(self) -> View:
+        """What its backbone looks at."""
+        preset = PRESETS[self.spec.stream][self.spec.preset]
+        return View(preset, Variant.parse(self.spec.variant))
 
 
 def plan_features(
     requests: Sequence[str],
     weights_asked: Sequence[str] = (),
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     device: str = "cpu",
 ) -> list[Feature]:
     """Features in the order asked, each once.
 
     Args:
-        requests: ``BACKBONE[:LAYER][@SAMPLING][/PRESET]`` each.
-        weights_asked: ``PATH`` or ``random`` for the network, or ``BACKBONE=PATH`` and
-            ``BACKBONE=random`` where there are several.
-        precision: of stored values.
+        requests: :data:`GRAMMAR` each; what is left out has a default.
+        weights_asked: ``PATH`` or ``random`` for the network, or ``BACKBONE=PATH``,
+            ``BACKBONE.STREAM=PATH`` and ``...=random`` where there are several.
+        precision: of stored values; None takes each output's own.
         device: a torch device.
 
     Raises:
-        RecipeError: an unknown backbone, layer, sampling or preset.
-        WeightsError: weights are missing, or named for a backbone that was not asked for.
+        RecipeError: an unknown backbone, stream, layer, sampling, preset or variant.
+        WeightsError: weights are missing, or named for a network that was not asked for.
     """
     parsed = [_parse(request) for request in requests]
-    networks = {name for name, info, _ in parsed if info.checkpoints}
-    asked = _weights_asked(weights_asked, networks)
+    asked = _WeightsAsked.of(weights_asked, {one.network for one in parsed if one.info.checkpoints})
+    setups: dict[tuple[str, str], Setup] = {}
     features: dict[str, Feature] = {}
-    for name, info, words in parsed:
-        preset = words["preset"] or info.presets[0]
-        setup = _setup(name, info, preset, asked, device)
+    for one in parsed:
+        if (one.network, one.preset) not in setups:
+            setups[one.network, one.preset] = _setup(one, asked, device)
+        setup = setups[one.network, one.preset]
         spec = FeatureSpec(
-            backbone=name,
-            stream=info.stream,
-            layer=words["layer"] or next(iter(info.layers)),
-            sampling=Sampling.parse(words["sampling"]) if words["sampling"] else info.sampling,
-            preset=preset,
+            backbone=one.backbone,
+            stream=one.output.stream,
+            layer=one.output.layer,
+            sampling=one.sampling,
+            preset=one.preset,
             weights=weights.identity(setup),
-            precision=precision,
-            version=info.version,
+            precision=precision or one.output.precision,
+            version=one.info.version,
+            variant=one.variant.text,
         )
-        module = plugins.load(BACKBONES, name)
-        features.setdefault(spec.key, Feature(spec, module, setup))
+        features.setdefault(spec.key, Feature(spec, one.module, setup, one.output.shape))
     return list(features.values())
 
 
-def _parse(request: str) -> tuple[str, BackboneInfo, dict[str, str | None]]:
+class _Parsed(NamedTuple):
+    """A request with its defaults filled in."""
+
+    backbone: str
+    module: ModuleType
+    output: Output
+    sampling: Sampling
+    preset: str
+    variant: Variant
+
+    @property
+    def info(self) -> BackboneInfo:
+        info: BackboneInfo = self.module.INFO
+        return info
+
+    @property
+    def network(self) -> str:
+        """What has weights of its own."""
+        return f"{self.backbone}.{self.output.stream}"
+
+
+def _parse(request: str) -> _Parsed:
     match = _REQUEST.fullmatch(request)
     if match is None:
         raise RecipeError(
-            f"'{request}' is no feature; write BACKBONE[:LAYER][@SAMPLING][/PRESET], for example "
-            "i3d:logits@steps-10x16"
+            f"'{request}' is no feature; write {GRAMMAR}, for example i3d:logits@steps-10x16"
         )
-    words = match.groupdict()
-    name = str(words["backbone"])
-    info: BackboneInfo = plugins.load(BACKBONES, name).INFO
-    _one_of(words["layer"], info.layers, f"{name} has no layer")
-    _one_of(words["preset"], info.presets, f"{name} has no preset")
-    sampling = Sampling.parse(words["sampling"]) if words["sampling"] else info.sampling
-    if info.stream == "flow" and sampling.frames < 2:
+    name = match["backbone"]
+    module = plugins.load(BACKBONES, name)
+    info: BackboneInfo = module.INFO
+    stream = _one_of(match["stream"], info.streams, f"{name} has no stream")
+    outputs = {one.layer: one for one in info.outputs if one.stream == stream}
+    layer = _one_of(match["layer"], outputs, f"{name} has no layer")
+    output = outputs[layer]
+    preset = _one_of(match["preset"], output.presets, f"{name} has no preset")
+    sampling = Sampling.parse(match["sampling"]) if match["sampling"] else output.sampling
+    if stream == "flow" and sampling.frames < 2:
         raise RecipeError(f"{name} needs flow, so '{request}' needs units of at least 2 frames")
-    return name, info, words
+    variant = Variant.parse(match["variant"] or "none")
+    return _Parsed(name, module, output, sampling, preset, variant)
 
 
-def _one_of(word: str | None, known: Iterable[str], complaint: str) -> None:
+def _one_of(word: str | None, known: Iterable[str], complaint: str) -> str:
+    """The word, or the first of those known where there is none."""
+    known = list(known)
     if word is not None and word not in known:
         raise RecipeError(f"{complaint} '{word}'; choose one of: {', '.join(known)}")
+    return known[0] if word is None else word
 
 
-def _weights_asked(words: Sequence[str], networks: set[str]) -> _WeightsAsked:
-    by_backbone: dict[str, str] = {}
-    for_all: str | None = None
-    for word in words:
-        name, equals, value = word.partition("=")
-        if equals and name in plugins.names(BACKBONES):
-            if name not in networks:
-                raise WeightsError(f"--weights {word}: {name} is not among the networks asked for")
-            by_backbone[name] = value
-        elif for_all is not None:
-            raise WeightsError(f"--weights {word}: write BACKBONE={word} to tell it from {for_all}")
-        else:
-            for_all = word
-    others = networks - by_backbone.keys()
-    if for_all not in (None, "random") and len(others) != 1:
+class _WeightsAsked(NamedTuple):
+    """What ``--weights`` says: a word for each network named, and one for all others."""
+
+    by_network: Mapping[str, str]
+    for_all: str | None
+
+    @classmethod
+    def of(cls, words: Sequence[str], networks: set[str]) -> "_WeightsAsked":
+        by_network: dict[str, str] = {}
+        for_all: str | None = None
+        for word in words:
+            name, equals, value = word.partition("=")
+            if equals and name.partition(".")[0] in plugins.names(BACKBONES):
+                by_network |= dict.fromkeys(_meant(name, value, networks), value)
+            elif for_all is not None:
+                raise WeightsError(
+                    f"--weights {word}: write BACKBONE={word} to tell it from {for_all}"
+                )
+            else:
+                for_all = word
+        others = networks - by_network.keys()
+        if for_all not in (None, "random") and len(others) != 1:
+            raise WeightsError(
+                f"--weights {for_all} could be for any of "
+                f"{', '.join(sorted(others)) or 'no network'}; write BACKBONE={for_all}"
+            )
+        return cls(by_network, for_all)
+
+    def word(self, network: str) -> str | None:
+        return self.by_network.get(network, self.for_all)
+
+
+def _meant(name: str, value: str, networks: set[str]) -> list[str]:
+    """The networks that ``i3d`` or ``i3d.flow`` names."""
+    found = sorted(one for one in networks if name in (one, one.partition(".")[0]))
+    if not found:
+        raise WeightsError(f"--weights {name}={value}: {name} is not among the networks asked for")
+    if len(found) > 1 and value != "random":
         raise WeightsError(
-            f"--weights {for_all} could be for any of {', '.join(sorted(others)) or 'no network'}; "
-            f"write BACKBONE={for_all}"
+            f"--weights {name}={value} could be for any of {', '.join(found)}; "
+            f"write {found[0]}={value}"
         )
-    return _WeightsAsked(by_backbone, for_all)
+    return found
 
 
-def _setup(name: str, info: BackboneInfo, preset: str, asked: _WeightsAsked, device: str) -> Setup:
-    if not info.checkpoints:
-        return Setup(preset, device=device)
-    word = asked.by_backbone.get(name, asked.for_all)
+def _setup(parsed: _Parsed, asked: _WeightsAsked, device: str) -> Setup:
+    stream, preset = parsed.output.stream, parsed.preset
+    if not parsed.info.checkpoints:
+        return Setup(stream, preset, device=device)
+    word = asked.word(parsed.network)
     if word == "random":
-        return Setup(preset, random_seed=0, device=device)
-    path = Path(word) if word is not None else weights.find(info.checkpoints, name)
-    return Setup(preset, path, device=device)
+        return Setup(stream, preset, random_seed=0, device=device)
+    if word is not None:
+        return Setup(stream, preset, Path(word), device=device)
+    found = weights.find(parsed.info.checkpoints_of(stream), parsed.backbone)
+    return Setup(stream, preset, found, device=device)

@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ from .spec import FeatureKey, FeatureSpec
 
 FORMAT = "aqakit-store"
 VERSION = 1
+_FEATURES = {"parts", "shards"}
+# Those of a request to 'extract'.
+_NOT_IN_KEYS = {":", "@", "/"}
+_OWN_NAMES = _FEATURES | {"failures", "sources", "claims", "damaged.json"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,9 @@ class FeatureStore:
         if not marker.exists():
             with write_errors(path):
                 path.mkdir(parents=True, exist_ok=True)
-                strangers = [entry.name for entry in path.iterdir() if entry.name[0] != "."]
+                names = {entry.name for entry in path.iterdir() if entry.name[0] != "."}
+            # A store may have lost its marker, to a careless copy say; its features are whole.
+            strangers = names if names.isdisjoint(_FEATURES) else names - _OWN_NAMES
             if strangers and not marker.exists():
                 raise StoreError(
                     f"{path}: holds other files ({min(strangers)!r}) and is no feature store; "
@@ -176,6 +182,11 @@ class FeatureStore:
         Raises:
             StoreError: no such feature, or several.
         """
+        if not text or set(text) & _NOT_IN_KEYS:
+            raise StoreError(
+                f"'{text}' is no key of a stored feature; name one that 'aqakit store ls "
+                f"{self.path}' lists, or its first words"
+            )
         keys = self.keys()
         matches = [
             [key for key in keys if key == text],
@@ -393,37 +404,42 @@ class FeatureStore:
         source: Source | None = None,
         keys: Iterable[FeatureKey] = (),
     ) -> None:
-        """Remember that a video could not be turned into features.
+        """Remember that features of a video could not be computed, whatever became of others.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        record = {
-            "video": video_id,
-            "reason": reason,
-            "source": source and source.identity,
-            "keys": sorted(keys),
+        found = tuple(sorted(keys))
+        others = self._failures_without(video_id, found)
+        failure = Failure(video_id, reason, source.identity if source else None, found)
+        self._write_failures(video_id, [*others, failure])
+
+    def failures_of(self, video_id: str, source: Source) -> dict[FeatureKey, str]:
+        """Why features of a video could not be computed the last time, by key.
+
+        Those that were tried with another source are left out.
+        """
+        return {
+            key: failure.reason
+            for failure in _read_failures(self._failure_path(video_id))
+            if failure.source == source.identity
+            for key in failure.keys
         }
-        write_json(self._failure_path(video_id), record)
 
-    def failure(self, video_id: str, source: Source) -> Failure | None:
-        """What went wrong with a video the last time; None if its source changed since."""
-        failure = _read_failure(self._failure_path(video_id))
-        return failure if failure and failure.source == source.identity else None
-
-    def clear_failure(self, video_id: str) -> None:
-        """Forget a failure, if there was one.
+    def clear_failure(self, video_id: str, keys: Iterable[FeatureKey]) -> None:
+        """Forget that features of a video failed, if they did.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        with write_errors(self.path):
-            self._failure_path(video_id).unlink(missing_ok=True)
+        if self._failure_path(video_id).exists():
+            self._write_failures(video_id, self._failures_without(video_id, tuple(keys)))
 
     def failures(self) -> list[Failure]:
         """Every failure on record, by id."""
-        found = map(_read_failure, (self.path / "failures").glob("*.json"))
-        return sorted(filter(None, found), key=lambda failure: failure.video)
+        files = (self.path / "failures").glob("*.json")
+        found = [failure for file in files for failure in _read_failures(file)]
+        return sorted(found, key=lambda failure: (failure.video, failure.keys))
 
     # Inner workings
 
@@ -494,6 +510,23 @@ class FeatureStore:
                 path.unlink(missing_ok=True)
             if older:
                 sync_folder(catalog.parts)
+
+    def _failures_without(self, video_id: str, keys: tuple[FeatureKey, ...]) -> list[Failure]:
+        """Failures of a video on record, save those of some features, and of none in particular."""
+        found = _read_failures(self._failure_path(video_id))
+        left = [
+            replace(failure, keys=tuple(key for key in failure.keys if key not in keys))
+            for failure in found
+        ]
+        return [failure for failure in left if failure.keys]
+
+    def _write_failures(self, video_id: str, failures: Sequence[Failure]) -> None:
+        path = self._failure_path(video_id)
+        if failures:
+            write_json(path, [asdict(failure) for failure in failures])
+            return
+        with write_errors(self.path):
+            path.unlink(missing_ok=True)
 
     def _failure_path(self, video_id: str) -> Path:
         return self.path / "failures" / f"{record_name(video_id)}.json"
@@ -592,12 +625,14 @@ def _read_lost(path: Path) -> set[_Lost]:
         return set()  # the file itself is damaged; the next `verify` writes it anew
 
 
-def _read_failure(path: Path) -> Failure | None:
-    found = read_json(path)
+def _read_failures(path: Path) -> list[Failure]:
     try:
-        return Failure(found["video"], found["reason"], found["source"], tuple(found["keys"]))
+        return [
+            Failure(found["video"], found["reason"], found["source"], tuple(found["keys"]))
+            for found in read_json(path) or ()
+        ]
     except (TypeError, KeyError):
-        return None  # unreadable: the video is simply tried again
+        return []  # unreadable: the video is simply tried again
 
 
 def _verify(shard: Shard) -> tuple[list[Damage], list[Any]]:

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aqakit import pipeline
-from aqakit.extract.single_pass import compute
+from aqakit.extract.backbones import resnet101
+from aqakit.extract.decode import Scan, scan
 from aqakit.extract.synthetic import long_video
 from aqakit.features.errors import DiskFullError
 from aqakit.features.store import FeatureStore
@@ -148,6 +149,101 @@ def test_a_folder_of_broken_files(
         assert words in result.output
 
 
+def break_twenty(
+    folder: Path, moving_square: Pictures, write_video: Write, write_sound: Write
+) -> dict[str, str]:
+    """Twenty files that are broken in ways of their own, with what is to be said of each."""
+    expected = broken_folder(folder, moving_square, write_video, write_sound)
+    shutil.rmtree(folder / "folder.mp4")
+    (folder / "good.mp4").unlink()
+    write_sound(folder / "radio.mkv")
+    whole = write_video(
+        folder / "c.mp4", moving_square(100), container_options={"movflags": "faststart"}
+    )
+    content = whole.read_bytes()
+    whole.unlink()
+    (folder / "front.mp4").write_bytes(content[: len(content) // 2])
+    (folder / "tail.mp4").write_bytes(content[len(content) // 2 :])
+    (folder / "header.mp4").write_bytes(content[:40])
+    (folder / "noise.avi").write_bytes(np.random.default_rng(0).bytes(9999))
+    (folder / "zeros.mkv").write_bytes(bytes(9999))
+    (folder / "page.webm").write_text("<html><body>404: no such video</body></html>")
+    (folder / "archive.mov").write_bytes(b"PK\x03\x04" + bytes(500))
+    (folder / "byte.mpg").write_bytes(b"\x00")
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "ring.mp4").symlink_to(folder / "ring.mp4")
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(99)
+    (folder / "picture.mp4").write_bytes(picture)
+    unreadable = "is not a video that FFmpeg can open"
+    return expected | {
+        "radio": "has no video stream",
+        "front": "breaks off at",
+        "tail": unreadable,
+        "header": "has no video stream",
+        "noise": unreadable,
+        "zeros": unreadable,
+        "page": unreadable,
+        "archive": unreadable,
+        "byte": unreadable,
+        "pipe": "is a pipe or a device; give a video file",
+        "ring": "cannot be read",
+        "picture": "shows a single frame",
+    }
+
+
+class Means:
+    """Stands for a network where only the way of the videos matters."""
+
+    batch_units = 4
+
+    def __call__(self, images: np.ndarray, seconds: Any, layers: Any) -> dict[str, np.ndarray]:
+        means = images.mean(axis=(1, 2, 3, 4), dtype=np.float64).astype(np.float32)
+        return {"pool": means[:, None].repeat(2048, axis=1)}
+
+
+def test_twenty_broken_videos_among_two_hundred(
+    tmp_path: Path,
+    moving_square: Pictures,
+    write_video: Write,
+    write_sound: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resnet101, "build", lambda setup: Means())
+    feature = ["resnet101@segments-3-last"]
+    folder = tmp_path / "many"
+    folder.mkdir()
+    expected = break_twenty(folder, moving_square, write_video, write_sound)
+    assert len(expected) == 20
+    contents_of = [
+        write_video(tmp_path / f"{step}.mp4", moving_square(12, (48, 32), step)).read_bytes()
+        for step in range(4)
+    ]
+    for number in range(180):
+        (folder / f"v{number:03}.mp4").write_bytes(contents_of[number % 4])
+    command = ["extract", str(folder), "--store", str(tmp_path / "store")]
+    command += ["--feature", *feature, "--weights", "random"]
+    first = aqakit(*command)
+    assert first.exit_code == 3, first.output
+    for video, words in expected.items():
+        (line,) = (line for line in first.output.splitlines() if f"/{video}." in line)
+        assert words in line
+    stored = contents(tmp_path / "store")
+    assert len(stored) == 180
+    assert len(set(stored.values())) == 4
+    marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*/*/*.h5")}
+    assert len(marks) == 180
+
+    outcomes = pipeline.extract(folder, tmp_path / "store", feature, ["random"])
+    assert not any(one.computed or one.frames_decoded for one in outcomes)
+    assert sum(len(one.kept) for one in outcomes) == 180
+    assert {one.video_id for one in outcomes if one.failure} == expected.keys()
+    second = aqakit(*command)
+    assert second.exit_code == 3
+    for words in expected.values():
+        assert words in second.output
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "store").glob("*/*/*.h5")} == marks
+
+
 def test_a_failure_is_tried_again_only_when_asked_or_changed(
     tmp_path: Path, moving_square: Pictures, write_video: Write
 ) -> None:
@@ -192,17 +288,20 @@ def test_a_half_written_part_is_computed_again(videos: Path) -> None:
 def test_what_nobody_foresaw_costs_its_video_and_not_the_batch(
     videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
-    def stumbling(planned: Any, *rest: Any, **more: Any) -> Any:
-        if planned.path.stem == "v1":
+    def stumbling(path: Path, exact: bool) -> Scan:
+        if path.stem == "v1":
             raise ZeroDivisionError("a\nmost odd file")
-        return compute(planned, *rest, **more)
+        return scan(path, exact)
 
-    monkeypatch.setattr("aqakit.extract.extraction.compute", stumbling)
-    outcomes = pipeline.extract(videos, videos.parent / "store", [FLOW])
+    store = videos.parent / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr("aqakit.extract.reading.scan", stumbling)
+        outcomes = pipeline.extract(videos, store, [FLOW])
     failed = {outcome.video_id: outcome.failure for outcome in outcomes if outcome.failure}
     assert list(failed) == ["v1"]
     assert "v1.mp4: unexpected ZeroDivisionError (a most odd file)" in str(failed["v1"])
+    again = pipeline.extract(videos, store, [FLOW])
+    assert [one.video_id for one in again if one.computed] == ["v1"], "it is tried again"
 
 
 def test_trimming_uses_only_the_window(

@@ -61,15 +61,34 @@ def test_every_command_explains_itself() -> None:
         assert result.output.startswith("Usage:")
 
 
-def test_the_readme_names_the_default_of_every_backbone() -> None:
-    from aqakit.extract.request import BACKBONES
+def test_the_readme_names_every_output_with_its_defaults() -> None:
+    from aqakit.extract.request import BACKBONES, plan_features
     from aqakit.features import plugins
 
+    table = README.split("| backbone | layers |")[1].split("\n\n")[0].splitlines()[2:]
+    # The first cell is a request, so it says itself which rows are about which output.
+    specs = {row: plan_features([row.split("`")[1]], ["random"])[0].spec for row in table}
     for name in plugins.names(BACKBONES):
         info = plugins.load(BACKBONES, name).INFO
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
-        assert f"`{info.sampling.text}`" in row
-        for layer, (width,) in info.layers.items():
-            assert f"`{layer}` {width}" in row
-        for word in (*info.presets, *(checkpoint.file for checkpoint in info.checkpoints)):
-            assert f"`{word}`" in row
+        rows = [row for row, spec in specs.items() if spec.backbone == name]
+        for output in info.outputs:
+            words = [f"`{output.layer}` {'x'.join(map(str, output.shape))}"]
+            words += [f"`{word}`" for word in (output.sampling.text, *output.presets)]
+            assert any(
+                specs[row].stream == output.stream and all(word in row for word in words)
+                for row in rows
+            ), (name, output)
+        for checkpoint in info.checkpoints:
+            assert any(f"`{checkpoint.file}`" in row for row in rows)
+
+
+def test_the_disk_that_maps_take_is_as_stated() -> None:
+    from aqakit.extract.request import plan_features
+
+    (feature,) = plan_features(["resnet101:conv5"], ["random"])
+    sampling = feature.spec.sampling
+    assert feature.spec.precision == "float16"
+    map_bytes = 2 * int(np.prod(feature.row_shape))
+    assert f"{map_bytes / 1e6:.1f} MB a map" in README
+    rows = (sampling.count or 0) * (1 + sampling.candidates)
+    assert f"**{map_bytes * rows / 1e6:.0f} MB a video and stream**" in README

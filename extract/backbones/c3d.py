@@ -14,16 +14,14 @@ from torch import Tensor, nn
 
 from ...features.errors import RecipeError
 from ...features.segments import Sampling
-from ..backbone import Backbone, BackboneInfo, Checkpoint, Setup
+from ..backbone import Backbone, BackboneInfo, Checkpoint, Output, Setup
 from ..network import NetworkBackbone
-from ..transforms import PRESETS
-from ..weights import filled
+from ..state_dict import filled
+
+_SAMPLING = Sampling.parse("clips-16")
 
 INFO = BackboneInfo(
-    stream="rgb",
-    layers={"fc6": (4096,)},
-    sampling=Sampling.parse("clips-16"),
-    presets=("caffe", "imagenet-112"),
+    outputs=(Output("rgb", "fc6", (4096,), _SAMPLING, ("caffe", "imagenet-112")),),
     checkpoints=(
         Checkpoint(
             file="c3d_sports1m_pretrain_20201016-dcc47ddc.pth",
@@ -31,11 +29,15 @@ INFO = BackboneInfo(
             url="https://download.openmmlab.com/mmaction/recognition/c3d/"
             "c3d_sports1m_pretrain_20201016-dcc47ddc.pth",
             sha256_prefix="dcc47ddc",
+            licence="unknown (mmaction2 is Apache-2.0)",
+            layout="keys such as conv1a.conv.weight and fc6.weight",
         ),
         Checkpoint(
             file="c3d.pickle",
             source="DavideA/c3d-pytorch on GitHub, Sports-1M",
             url="http://imagelab.ing.unimore.it/files/c3d_pytorch/c3d.pickle",
+            licence="unknown (c3d-pytorch is MIT)",
+            layout="keys such as conv1.weight and fc6.weight",
         ),
     ),
 )
@@ -52,7 +54,7 @@ def build(setup: Setup) -> Backbone:
         WeightsError: the file of weights cannot be read or does not fit.
     """
     network = filled(C3D, setup, rename=_own_name, ignored=_LATER_LAYERS)
-    return NetworkBackbone(network, PRESETS[setup.preset], setup.device)
+    return NetworkBackbone(network, setup)
 
 
 def _own_name(key: str) -> str:
@@ -84,7 +86,7 @@ class C3D(nn.Module):
         if frames.shape[2] != _FRAMES:
             raise RecipeError(
                 f"c3d needs units of {_FRAMES} frames, not {frames.shape[2]}; "
-                f"use a sampling such as {INFO.sampling.text}"
+                f"use a sampling such as {_SAMPLING.text}"
             )
         x = self.features(frames).flatten(1)  # (N, 512, 1, 4, 4) to (N, 8192)
         return {"fc6": F.relu(self.fc6(x))}

