@@ -76,8 +76,8 @@ def replace_build(
 
 
 def test_the_same_bits_however_the_work_is_shared_out(videos: list[Video], tmp_path: Path) -> None:
-    features = (FLOW, "flow-hist@stacks-2x3/short-96+mask")
-    found = []
+    features = (FLOW, "flow-hist@stacks-1x3+mask")
+    found: list[dict[tuple[str, str], list[bytes]]] = []
     for workers, devices in ((0, ("cpu",)), (2, ("cpu",)), (1, ("cpu", "cpu"))):
         order = Order(tmp_path / f"store{len(found)}", features, workers=workers)
         outcomes = list(extract_on(order, videos, devices, lambda *_: None))

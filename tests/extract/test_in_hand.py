@@ -111,7 +111,7 @@ def hear(hand: InHand, told: list[Any]) -> Finished | None:
 
 
 def means(store: FeatureStore, feature: Feature, video: str) -> list[float]:
-    return np.ravel(store.read(feature.spec.key, video).values).tolist()
+    return [float(value) for value in np.ravel(store.read(feature.spec.key, video).values)]
 
 
 def test_two_videos_share_a_batch_and_get_their_own_rows(desk: Desk) -> None:
