@@ -268,7 +268,8 @@ class _Reader:
                 with self._clock("flow"):
                     done = list(stream.finish())
                 yield from self._add_fields(position, done, total)
-        for feed in list(self._waiting):
+        # Flow is ready when it is ready, so the order of arrival says nothing.
+        for feed in sorted(self._waiting):
             yield self._piece(feed, total)
 
     def _resized(self, preset: Preset, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
