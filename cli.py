@@ -15,6 +15,8 @@ from . import __version__
 from .features.errors import UserError
 
 PARTLY_FAILED = 3
+# As shells have it: 128 and the number of the signal.
+INTERRUPTED = 130
 
 _path = click.Path(path_type=Path)
 _store = click.option("--store", required=True, type=_path, help="Folder that holds the features.")
@@ -23,13 +25,23 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace what is the
 
 
 class _Group(click.Group):
-    """Turns an error that the user can mend into one line and exit status 1."""
+    """Turns an error that the user can mend, and an interruption, into one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("Interrupted: what is finished is kept; the same command goes on.", err=True)
+            raise SystemExit(INTERRUPTED) from None
+
+
+def _devices(words: str) -> tuple[str, ...]:
+    devices = tuple(word.strip() for word in words.split(","))
+    if not all(devices):
+        raise click.BadParameter(f"'{words}' names no device at one place; write cuda:0,cuda:1")
+    return devices
 
 
 def _training_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -102,7 +114,7 @@ def main() -> None:
     "devices",
     default="cpu",
     show_default=True,
-    callback=lambda context, option, value: tuple(value.split(",")),
+    callback=lambda context, option, value: _devices(value),
     help="Where networks run; several, as cuda:0,cuda:1, get a process each.",
 )
 @click.option(
@@ -324,7 +336,8 @@ def import_(folder: Path, source: Path, **options: Any) -> None:
     "groups",
     multiple=True,
     metavar="NAME=COLUMNS",
-    help="Columns of one feature, for example primary=0-37 or hands=LWrist,RWrist. Repeatable.",
+    help="Columns of one feature, for example primary=0-37 or hands=LWrist,RWrist; counted from 0, "
+    "without that of --time. Repeatable.",
 )
 @click.option(
     "--sampling", default="steps-10x16", show_default=True, help="Equal parts x instants."

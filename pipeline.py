@@ -528,6 +528,8 @@ def import_store(
     from .features.manifest import Manifest
     from .features.store import FeatureStore
 
+    if not source.is_dir():
+        raise RecipeError(f"{source} is no folder; name the folder of the .npz files")
     report = _counting("import", progress)
     record = source / RECORD
     if record.exists():
@@ -583,6 +585,7 @@ def import_tracks(
     from .features.segments import Sampling
     from .features.store import FeatureStore
     from .features.track_features import WHOLE, Group, TrackRequest, import_tracks
+    from .features.track_files import find_tracks
     from .features.tracks import Reading
 
     request = TrackRequest(
@@ -592,6 +595,7 @@ def import_tracks(
         tuple(map(Group.parse, groups)) or (Group(WHOLE),),
     )
     known = None if manifest is None else Manifest.read(manifest)
+    find_tracks(paths)  # what it refuses shall leave no store behind
     store = FeatureStore.create(folder)
     return import_tracks(store, paths, request, known, _counting("import", progress))
 

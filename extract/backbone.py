@@ -62,6 +62,7 @@ class Output:
         sampling: the default rule.
         presets: names of preprocessing in ``transforms.PRESETS``; the first is the default.
         precision: of stored values by default; maps are large enough to be stored in half.
+        frames: the fewest and the most that a unit may have; None is no limit.
     """
 
     stream: Stream
@@ -70,6 +71,7 @@ class Output:
     sampling: Sampling
     presets: tuple[str, ...]
     precision: Precision = "float32"
+    frames: tuple[int, int | None] = (1, None)
 
 
 @dataclass(frozen=True)

@@ -120,4 +120,10 @@ class Batches:
                     self._run(backbone, [unit for unit in units if unit.taker is taker])
             return
         for number, unit in enumerate(units):
-            unit.taker.accept({layer: rows[layer][number : number + 1] for layer in unit.layers})
+            own = {layer: rows[layer][number : number + 1] for layer in unit.layers}
+            try:
+                unit.taker.accept(own)
+            except UserError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the others' rows are good
+                unit.taker.fail(error)

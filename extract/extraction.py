@@ -6,7 +6,7 @@ loses at most the videos in hand.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +67,7 @@ class Order:
 
 def extract_videos(
     order: Order,
-    videos: Sequence[Video],
+    videos: Iterable[Video],
     on_video: OnVideo,
     *,
     backbones: Backbones | None = None,
@@ -77,7 +77,7 @@ def extract_videos(
 
     Args:
         order: what to compute.
-        videos: of the manifest.
+        videos: of the manifest; the next is asked for when there is a reader for it.
         on_video: told how much of a video in hand has been read, 0 to 1.
         backbones: networks that an earlier call built, and where to leave those of this one.
         threads: pairs of frames that this process computes flow of at once; all cores by default.
@@ -90,7 +90,9 @@ def extract_videos(
         DiskFullError: nothing more can be stored.
         UserError: the order, the weights or the store are at fault, not a video.
     """
-    features = plan_features(order.features, order.weights, order.precision, order.device)
+    features = plan_features(
+        order.features, order.weights, order.precision, order.device, order.flow
+    )
     with ExitStack() as stack:
         tvl1 = None
         readers: InlineReader | ReaderProcesses
@@ -152,20 +154,25 @@ class _Extraction:
         self._hands: dict[str, _Hand] = {}
         self._deaths: dict[str, int] = {}
 
-    def run(self, videos: Sequence[Video]) -> Iterator[Outcome]:
-        waiting = deque(videos)
-        while waiting or self._hands:
-            while waiting and self._readers.free():
-                outcome = self._start(waiting.popleft())
+    def run(self, videos: Iterable[Video]) -> Iterator[Outcome]:
+        fresh = iter(videos)
+        again: deque[Video] = deque()
+        while True:
+            # Asked for only when there is a reader for it: others may be waiting for videos, too.
+            while self._readers.free():
+                video = again.popleft() if again else next(fresh, None)
+                if video is None:
+                    break
+                outcome = self._start(video)
                 if outcome is not None:
                     yield outcome
             if not self._hands:
-                continue
+                return
             name, message = self._readers.receive()
             hand = self._hands[name]
             if isinstance(message, Died) and self._may_try_again(name):
                 self._put_down(name)
-                waiting.append(hand.progress.video)
+                again.append(hand.progress.video)
                 continue
             outcome = self._hear(hand, message)
             if outcome is not None:

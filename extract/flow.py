@@ -11,15 +11,17 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Protocol, Self, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..features.spec import FlowMethod
+
 Grey = NDArray[np.uint8]
 Flow = NDArray[np.float32]
-Method = Literal["opencv", "torch"]
+Method = FlowMethod
 
 
 def grey(image: NDArray[np.uint8]) -> Grey:

@@ -70,7 +70,9 @@ class _Track:
         self._done = 0
 
     def push(self, unit: NDArray[Any], batches: Batches) -> None:
-        """Send the next unit to the network."""
+        """Send the next unit to the network, unless nothing of it is wanted any more."""
+        if not self._writers:
+            return
         seconds = self.units.frame_times[self._pushed]
         self._pushed += 1
         batches.push(self.features[0], self.layers, self, unit, seconds)
@@ -261,7 +263,9 @@ class InHand:
         for key in computed:
             with self._clock("write"):
                 self._open[key].close()
-        return Finished(self.frames, computed, self._faults, tuple(self._notes(closed)))
+        return Finished(
+            self.frames, computed, self._faults, tuple(dict.fromkeys(self._notes(closed)))
+        )
 
     def abandon(self) -> None:
         """Leave no trace of what has been computed so far."""

@@ -24,6 +24,7 @@ from ..features.outcome import Outcome
 from ..features.store import FeatureStore
 from .batches import Backbones
 from .extraction import Order, extract_videos
+from .reading import unforeseen
 from .request import plan_features
 
 _ATTEMPTS = 2
@@ -247,8 +248,11 @@ class _Crew:
         """Act on a worker's answer, or its death; a video's outcome if there is one."""
         try:
             found = self._ray.get(promise)
-        except self._ray.exceptions.RayTaskError:
-            raise
+        except self._ray.exceptions.RayTaskError as error:
+            if video is None:
+                raise  # a worker that cannot be made will not be made the next time
+            self._give(worker)
+            return Outcome(video.id, failure=unforeseen(video.path, error.cause))
         except self._ray.exceptions.RayError as error:
             self._ray.kill(worker)  # for one that was only out of reach
             self._last_words = _in_short(error)

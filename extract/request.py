@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..features import plugins
 from ..features.errors import RecipeError, WeightsError
 from ..features.segments import Sampling
-from ..features.spec import FeatureSpec, Precision
+from ..features.spec import FeatureSpec, FlowMethod, Precision
 from . import weights
 from .augment import Variant
 from .backbone import BackboneInfo, Output, Setup
@@ -65,6 +65,7 @@ def plan_features(
     weights_asked: Sequence[str] = (),
     precision: Precision | None = None,
     device: str = "cpu",
+    flow: FlowMethod = "opencv",
 ) -> list[Feature]:
     """Features in the order asked, each once.
 
@@ -74,9 +75,10 @@ def plan_features(
             ``BACKBONE.STREAM=PATH`` and ``...=random`` where there are several.
         precision: of stored values; None takes each output's own.
         device: a torch device.
+        flow: what computes flow.
 
     Raises:
-        RecipeError: an unknown backbone, stream, layer, sampling, preset or variant.
+        RecipeError: a number of frames that the backbone cannot take, an unknown backbone, stream, layer, sampling, preset or variant.
         WeightsError: weights are missing, or named for a network that was not asked for.
     """
     parsed = [_parse(request) for request in requests]
@@ -97,6 +99,7 @@ def plan_features(
             precision=precision or one.output.precision,
             version=one.info.version,
             variant=one.variant.text,
+            flow=flow if one.output.stream == "flow" else "opencv",
         )
         features.setdefault(spec.key, Feature(spec, one.module, setup, one.output.shape))
     return list(features.values())
@@ -138,10 +141,19 @@ def _parse(request: str) -> _Parsed:
     output = outputs[layer]
     preset = _one_of(match["preset"], output.presets, f"{name} has no preset")
     sampling = Sampling.parse(match["sampling"]) if match["sampling"] else output.sampling
-    if stream == "flow" and sampling.frames < 2:
-        raise RecipeError(f"{name} needs flow, so '{request}' needs units of at least 2 frames")
+    _check_frames(request, output, sampling)
     variant = Variant.parse(match["variant"] or "none")
     return _Parsed(name, module, output, sampling, preset, variant)
+
+
+def _check_frames(request: str, output: Output, sampling: Sampling) -> None:
+    low, high = output.frames
+    if sampling.frames < low or (high is not None and sampling.frames > high):
+        wanted = f"{low}" if low == high else f"at least {low}"
+        raise RecipeError(
+            f"'{request}' needs units of {wanted} frames, not {sampling.frames}; use a sampling such "
+            f"as {output.sampling.text}"
+        )
 
 
 def _one_of(word: str | None, known: Iterable[str], complaint: str) -> str:

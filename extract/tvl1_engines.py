@@ -73,7 +73,6 @@ class Batches:
         self._device = device
         self._gathering: dict[tuple[int, ...], list[_Waiting]] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tvl1")
-        self._started: list[tuple[Future[None], list[_Waiting]]] = []
 
     def submit(self, first: Grey, second: Grey) -> Future[Flow]:
         """Keep the pair until its batch is full or flushed."""

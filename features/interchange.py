@@ -94,9 +94,17 @@ def export_feature(
         What became of each video; a damaged entry, or one that does not fit the layout, fails alone.
 
     Raises:
+        RecipeError: its rows are maps, which the layout does not hold.
         StoreError: a file is there already, or the folder cannot be written.
         DiskFullError: no space is left.
     """
+    shapes = store.overview(key).row_shapes
+    if any(len(shape) != 1 for shape in shapes):
+        rows = " and ".join("x".join(map(str, shape)) for shape in shapes)
+        raise RecipeError(
+            f"{key}: its rows are {rows}, but a file holds one vector a row, (T, C); export another "
+            "layer, or read maps with FeatureStore.read"
+        )
     names = file_names(store.videos(key), store.spec(key).stream)
     record = _read_entries(folder) if (folder / RECORD).exists() else {}
     taken = next((folder / name for name in names.values() if (folder / name).exists()), None)

@@ -24,6 +24,8 @@ Short = Literal["hold", "loop", "refuse"]
 
 # Presentation times are rationals that arrive as floats: 7/30 s must find the frame at 7/30 s.
 _TIME_TOLERANCE = 1e-6
+# A slip of the keyboard must not fill the memory with instants.
+_HIGHEST_FPS = 1000
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,8 @@ class Sampling:
             raise ValueError("a sampling needs at least one unit of at least one frame")
         if (self.count is None) != (self.rule == "clips"):
             raise ValueError("clips take as many units as fit; every other rule needs a count")
-        if self.fps is not None and not 0 < self.fps < np.inf:
-            raise ValueError(f"fps is {self.fps}; it must be positive")
+        if self.fps is not None and not 0 < self.fps <= _HIGHEST_FPS:
+            raise ValueError(f"fps is {self.fps}; it must be above 0 and at most {_HIGHEST_FPS}")
         if self.fps is not None:
             # 10 and 10.0 are one rate, and must give one digest.
             object.__setattr__(self, "fps", float(self.fps))

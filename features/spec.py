@@ -10,7 +10,14 @@ from .segments import Sampling
 
 Stream = Literal["rgb", "flow", "track"]
 Precision = Literal["float32", "float16"]
+FlowMethod = Literal["opencv", "torch"]
 FeatureKey = str
+
+_CHOICES = (
+    ("stream", get_args(Stream)),
+    ("precision", get_args(Precision)),
+    ("flow", get_args(FlowMethod)),
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class FeatureSpec:
         precision: type of the stored values.
         version: of the backbone's own arithmetic; raised when its numbers change.
         variant: how the video was altered on purpose before all else, for example ``zoom-125``.
+        flow: what computed the flow that the backbone sees; ``opencv`` where it sees none.
 
     Raises:
         ValueError: a part of the key is empty, holds a character other than letters, digits and
@@ -42,9 +50,10 @@ class FeatureSpec:
     precision: Precision = "float32"
     version: int = 1
     variant: str = "none"
+    flow: FlowMethod = "opencv"
 
     def __post_init__(self) -> None:
-        for name, known in (("stream", get_args(Stream)), ("precision", get_args(Precision))):
+        for name, known in _CHOICES:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is '{getattr(self, name)}'; it must be one of {known}")
         for name in ("backbone", "layer", "preset", "weights", "variant"):
@@ -61,6 +70,8 @@ class FeatureSpec:
             tail.append(f"v{self.version}")
         if self.variant != "none":
             tail.append(self.variant)
+        if self.flow != "opencv":
+            tail.append(f"flow-{self.flow}")
         return ".".join([*words, *tail])
 
     @property

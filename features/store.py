@@ -142,6 +142,8 @@ class FeatureStore:
         """
         path = Path(path)
         marker = path / "store.json"
+        if path.is_file():
+            raise StoreError(f"{path} is a file; name a folder for the store")
         if not marker.exists():
             with write_errors(path):
                 path.mkdir(parents=True, exist_ok=True)

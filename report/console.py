@@ -52,9 +52,9 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], done: str = "c
         )
     console.print(table)
     failed = sum(outcome.failure is not None for outcome in outcomes)
-    computed = sum(bool(outcome.computed) for outcome in outcomes)
+    computed = sum(bool(o.computed) and o.failure is None for o in outcomes)
     kept = sum(bool(o.kept) and not o.computed and o.failure is None for o in outcomes)
-    skipped = len(outcomes) - failed - computed - kept
+    skipped = sum(outcome.skipped for outcome in outcomes)
     counts = [f"{computed} {done}", f"{kept} there already", f"{failed} failed"]
     if skipped:
         counts.insert(2, f"{skipped} skipped")

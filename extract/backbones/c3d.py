@@ -21,7 +21,7 @@ from ..state_dict import filled
 _SAMPLING = Sampling.parse("clips-16")
 
 INFO = BackboneInfo(
-    outputs=(Output("rgb", "fc6", (4096,), _SAMPLING, ("caffe", "imagenet-112")),),
+    outputs=(Output("rgb", "fc6", (4096,), _SAMPLING, ("caffe", "imagenet-112"), frames=(16, 16)),),
     checkpoints=(
         Checkpoint(
             file="c3d_sports1m_pretrain_20201016-dcc47ddc.pth",

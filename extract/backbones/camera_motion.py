@@ -29,6 +29,7 @@ INFO = BackboneInfo(
             (CHANNELS,),
             Sampling.parse("steps-10x8-10fps"),
             ("short-96", "short-64"),
+            frames=(2, None),
         ),
     ),
 )

@@ -27,6 +27,7 @@ INFO = BackboneInfo(
             (CHANNELS,),
             Sampling.parse("stacks-100x3-10fps"),
             ("short-64", "short-96"),
+            frames=(2, None),
         ),
     ),
 )

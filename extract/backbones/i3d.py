@@ -32,10 +32,10 @@ _LAYOUT = "keys such as Mixed_3b.b1a.conv3d.weight"
 
 INFO = BackboneInfo(
     outputs=(
-        Output("rgb", "pool", (1024,), _SAMPLING, ("inception", "imagenet")),
-        Output("rgb", "logits", (400,), _SAMPLING, ("inception", "imagenet")),
-        Output("flow", "pool", (1024,), _SAMPLING, ("inception",)),
-        Output("flow", "logits", (400,), _SAMPLING, ("inception",)),
+        Output("rgb", "pool", (1024,), _SAMPLING, ("inception", "imagenet"), frames=(9, None)),
+        Output("rgb", "logits", (400,), _SAMPLING, ("inception", "imagenet"), frames=(9, None)),
+        Output("flow", "pool", (1024,), _SAMPLING, ("inception",), frames=(10, None)),
+        Output("flow", "logits", (400,), _SAMPLING, ("inception",), frames=(10, None)),
     ),
     checkpoints=(
         Checkpoint(

@@ -19,8 +19,8 @@ _SAMPLING = Sampling.parse("stacks-100x8-3.75fps")
 
 INFO = BackboneInfo(
     outputs=(
-        Output("rgb", "pool", (2048,), _SAMPLING, ("pytorchvideo",)),
-        Output("rgb", "logits", (400,), _SAMPLING, ("pytorchvideo",)),
+        Output("rgb", "pool", (2048,), _SAMPLING, ("pytorchvideo",), frames=(8, None)),
+        Output("rgb", "logits", (400,), _SAMPLING, ("pytorchvideo",), frames=(8, None)),
     ),
     checkpoints=(
         Checkpoint(

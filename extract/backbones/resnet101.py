@@ -37,7 +37,14 @@ INFO = BackboneInfo(
             ("imagenet-448",),
             "float16",
         ),
-        Output("flow", "pool", (2048,), Sampling.parse("segments-25x11-last"), ("flow-224",)),
+        Output(
+            "flow",
+            "pool",
+            (2048,),
+            Sampling.parse("segments-25x11-last"),
+            ("flow-224",),
+            frames=(11, 11),
+        ),
         Output(
             "flow",
             "conv5",
@@ -45,6 +52,7 @@ INFO = BackboneInfo(
             Sampling.parse("segments-25x11-last-plus4"),
             ("flow-448",),
             "float16",
+            frames=(11, 11),
         ),
     ),
     checkpoints=(

@@ -91,7 +91,7 @@ def test_any_part_may_be_left_out_alone(parts: tuple[str, ...]) -> None:
             for preset in output.presets
         ]
     ),
-    st.sampled_from(["clips-16", "stacks-4x16-2.5fps-loop", "steps-10x16", "segments-3x16-last"]),
+    st.sampled_from(["clips-{}", "stacks-4x{}-2.5fps-loop", "steps-10x{}", "segments-3x{}-last"]),
     st.sampled_from(["none", "mask", "zoom-125", "brightness-60", "drop-10-seed3"]),
 )
 def test_what_is_asked_for_is_what_comes(
@@ -99,6 +99,7 @@ def test_what_is_asked_for_is_what_comes(
 ) -> None:
     name, output, preset = choice
     stream, layer = output.stream, output.layer
+    sampling = sampling.format(output.frames[1] or 16)
     request = f"{name}.{stream}:{layer}@{sampling}/{preset}+{variant}"
     (feature,) = plan_features([request], ["random"])
     spec = feature.spec
@@ -129,8 +130,13 @@ def test_the_same_request_twice_is_one_feature() -> None:
         ("i3d.flow/imagenet", "i3d has no preset 'imagenet'; choose one of: inception"),
         ("resnet101:conv5/imagenet", "has no preset 'imagenet'; choose one of: imagenet-448"),
         ("i3d@stack-9", "'stack-9' is no sampling; write"),
-        ("flow-hist@clips-1", "needs flow, so 'flow-hist@clips-1' needs units of at least 2"),
-        ("i3d.flow@segments-25-last", "i3d needs flow, so 'i3d.flow@segments-25-last' needs"),
+        ("c3d@clips-8", "needs units of 16 frames, not 8; use a sampling such as clips-16"),
+        ("resnet101.flow@clips-12", "needs units of 11 frames, not 12"),
+        ("flow-hist@clips-1", "'flow-hist@clips-1' needs units of at least 2 frames, not 1"),
+        (
+            "i3d.flow@segments-25-last",
+            "'i3d.flow@segments-25-last' needs units of at least 10 frames, not 1",
+        ),
         ("i3d+blur-3", "'blur-3' is no variant; choose one of: none, mask"),
         ("i3d+zoom-99", "zoom takes 100 to 1000 per cent, not 99"),
         ("i3d pool", f"'i3d pool' is no feature; write {GRAMMAR}"),

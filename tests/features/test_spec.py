@@ -18,7 +18,7 @@ SAMPLINGS = st.one_of(
         lambda n, f, r: Sampling("stacks", f, n, r),
         st.integers(1, 99),
         st.integers(1, 99),
-        st.one_of(st.none(), st.floats(1e-6, 1e6), st.integers(1, 60)),
+        st.one_of(st.none(), st.floats(1e-6, 1e3), st.integers(1, 60)),
     ),
 )
 WORDS = st.sampled_from(["i3d", "i3d-r50", "c3d", "pool", "fc6", "caffe", "none", "random-0"])
@@ -33,6 +33,7 @@ SPECS = st.builds(
     st.sampled_from(["float32", "float16"]),
     st.integers(1, 9),
     st.sampled_from(["none", "zoom-125", "mask"]),
+    st.sampled_from(["opencv", "torch"]),
 )
 
 
@@ -40,6 +41,7 @@ def test_the_key_is_readable() -> None:
     assert SPEC.key == "c3d.rgb.fc6.clips-16.caffe.random-0.float32"
     assert dataclasses.replace(SPEC, version=2).key == f"{SPEC.key}.v2"
     assert dataclasses.replace(SPEC, variant="zoom-125").key == f"{SPEC.key}.zoom-125"
+    assert dataclasses.replace(SPEC, flow="torch").key == f"{SPEC.key}.flow-torch"
 
 
 def test_the_digest_is_that_of_canonical_json_without_defaults() -> None:
@@ -76,6 +78,7 @@ def test_every_field_changes_key_and_digest() -> None:
         dataclasses.replace(SPEC, precision="float16"),
         dataclasses.replace(SPEC, version=3),
         dataclasses.replace(SPEC, variant="zoom-125"),
+        dataclasses.replace(SPEC, flow="torch"),
     ]
     assert len(changes) == len(dataclasses.fields(SPEC))
     assert len({spec.key for spec in (SPEC, *changes)}) == len(changes) + 1
