@@ -139,6 +139,7 @@ def _described(entry: Known, state: WeightsState, detail: str) -> WeightsFile:
         checkpoint.layout,
         state,
         detail,
+        checkpoint.urls,
     )
 
 

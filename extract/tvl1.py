@@ -46,7 +46,7 @@ def tvl1(first: Tensor, second: Tensor) -> Tensor:
             neither uint8 nor floating point, or the devices differ.
     """
     _check(first, second)
-    with torch.no_grad(), _current(first.device):
+    with torch.no_grad(), current(first.device):
         if first.device.type != "cpu":
             return _pyramid_flow(first, second, _refine_for(first.device))
         flow = torch.empty(first.shape[0], 2, *first.shape[1:])
@@ -73,7 +73,7 @@ def _check(first: Tensor, second: Tensor) -> None:
         raise ValueError(f"first is on {first.device} and second on {second.device}; must be equal")
 
 
-def _current(device: torch.device) -> AbstractContextManager[object]:
+def current(device: torch.device) -> AbstractContextManager[object]:
     """Makes the device the one that kernels and events go to where they are not told."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 

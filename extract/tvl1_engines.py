@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .flow import Flow, Grey
-from .tvl1 import tvl1
+from .tvl1 import current, tvl1
 
 # At about 120 bytes a pixel a batch takes 0.7 GB, and fills a large device even at coarse scales.
 BATCH_PAIRS = 64
@@ -99,9 +99,10 @@ class Batches:
         self._pool.submit(self._flows, batch).add_done_callback(partial(_hand_out, batch))
 
     def _flows(self, batch: list[_Waiting]) -> Flow:
-        first = self._upload([pair.first for pair in batch])
-        second = self._upload([pair.second for pair in batch])
-        return _channels_last(tvl1(first, second).cpu())
+        with current(self._device):  # else memory is pinned by way of the first device
+            first = self._upload([pair.first for pair in batch])
+            second = self._upload([pair.second for pair in batch])
+            return _channels_last(tvl1(first, second).cpu())
 
     def _upload(self, pictures: list[Grey]) -> torch.Tensor:
         """(B, H, W) on the device, from memory that it can read by itself."""

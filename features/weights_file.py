@@ -19,6 +19,7 @@ class WeightsFile:
         layout: how its keys are named.
         state: ``partial`` for a download that broke off.
         detail: what is wrong with a damaged one, how much there is of a partial one.
+        urls: where it can be had, the preferred place first.
     """
 
     name: str
@@ -29,6 +30,7 @@ class WeightsFile:
     layout: str
     state: WeightsState
     detail: str = ""
+    urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def print_failures(console: Console, failures: Iterable[tuple[str, str]]) -> Non
 
 
 def print_weights(console: Console, files: Sequence[WeightsFile]) -> None:
-    """Known files of weights; below the table, what is wrong with those that are damaged."""
+    """Known files of weights; below the table, where others are to be had, or what is wrong."""
     table = _table("file", "backbone", "MB", "licence", "SHA-256", "keys", "state")
     for file in files:
         table.add_row(
@@ -203,6 +203,8 @@ def print_weights(console: Console, files: Sequence[WeightsFile]) -> None:
         )
     console.print(table)
     for file in files:
+        if file.state in ("missing", "partial") and file.urls:
+            console.print(Text(f"{file.name} is at {' or '.join(file.urls)}"), soft_wrap=True)
         if file.state == "damaged":
             cure = f"run 'aqakit weights fetch {file.name}' to replace it"
             console.print(Text(f"damaged: {file.name} {file.detail}; {cure}"))

@@ -89,6 +89,9 @@ def test_ls_names_every_known_file() -> None:
         assert part in result.output
     assert f"0 of {len(known())} files are here, 0 damaged" in result.output
     assert "Apache-2.0" in result.output
+    for entry in known().values():
+        places = " or ".join(entry.checkpoint.urls)
+        assert f"{entry.checkpoint.file} is at {places}\n" in result.output
 
 
 def test_fetched_checked_damaged_and_fetched_again(local: Path, folder: Path) -> None:
