@@ -160,7 +160,9 @@ class _Extraction:
         while True:
             # Asked for only when there is a reader for it: others may be waiting for videos, too.
             while self._readers.free():
-                video = again.popleft() if again else next(fresh, None)
+                video = next(fresh, None)
+                if video is None and again:
+                    video = again.popleft()
                 if video is None:
                     break
                 outcome = self._start(video)
