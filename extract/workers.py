@@ -13,12 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from ..features.errors import UserError
+from ..features.errors import RecipeError, UserError
 from .flow import TVL1, Method
 from .reading import Job, Message, read
 
 # A worker reads ahead by so many pieces; more would only take memory.
 _READ_AHEAD = 2
+# So many deaths, and no word between them, are the machine's fault and not that of their videos.
+_TOO_MANY = 5
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class ReaderProcesses:
         self._idle: list[_Worker | None] = [None] * workers
         self._busy: dict[str, _Worker] = {}
         self._names: dict[_Worker, str] = {}
+        # Since some worker had something to tell.
+        self._deaths = 0
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +132,12 @@ class ReaderProcesses:
         worker.give(job)
 
     def receive(self) -> tuple[str, Message | Died]:
-        """Wait for any worker."""
+        """Wait for any worker.
+
+        Raises:
+            RecipeError: workers die as they start.
+            UserError: something else than a video is at fault.
+        """
         while True:
             worker, message = self._inbox.get()
             name = self._names.get(worker)
@@ -136,6 +145,14 @@ class ReaderProcesses:
                 raise message
             if isinstance(message, Died):
                 self._bury(worker)
+                self._deaths += 1
+                if self._deaths == _TOO_MANY:
+                    raise RecipeError(
+                        f"{_TOO_MANY} processes that read videos died before they had read anything "
+                        f"({message.reason}); free memory, or use --workers 0"
+                    )
+            else:
+                self._deaths = 0
             if name is not None:
                 return name, message
 

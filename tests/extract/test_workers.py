@@ -22,7 +22,7 @@ from aqakit.extract.reading import Closed, Items, Job, Message, Opened, Refused
 from aqakit.extract.request import Feature, View
 from aqakit.extract.transforms import FlowPreset, Preset
 from aqakit.extract.workers import Died, InlineReader, ReaderProcesses, Readers
-from aqakit.features.errors import StoreError
+from aqakit.features.errors import RecipeError, StoreError
 from aqakit.features.manifest import Video
 from aqakit.features.segments import Sampling, Units
 from aqakit.features.spec import FeatureSpec
@@ -240,6 +240,28 @@ def test_a_worker_that_dies_frees_its_place(puppets: list[Puppet]) -> None:
         readers.start("b", job)
         assert not readers.free()
         assert len(puppets) == 2
+
+
+def test_workers_that_die_as_they_start_end_it(puppets: list[Puppet]) -> None:
+    job, end = Job(Path("a.mp4"), None, None, ()), Closed(0, {})
+    with ReaderProcesses(1, "opencv") as readers:
+        for number in range(4):
+            readers.start(f"v{number}", job)
+            puppets[-1].say(Died("killed"))
+            readers.receive()
+        readers.start("good", job)
+        puppets[-1].say(end)
+        assert readers.receive() == ("good", end), "a word in between is a sign of life"
+        readers.finished("good")
+        for number in range(5):
+            readers.start(f"w{number}", job)
+            puppets[-1].say(Died("killed"))
+            if number < 4:
+                readers.receive()
+        with pytest.raises(
+            RecipeError, match=r"5 processes that read videos died before .*workers 0"
+        ):
+            readers.receive()
 
 
 def test_what_is_not_the_fault_of_a_video_is_raised(puppets: list[Puppet]) -> None:
