@@ -16,7 +16,7 @@ from .errors import ManifestError, RecipeError, VideoError
 from .interchange import OnVideo, holds, ignore_videos, parse_word, put, read_array
 from .manifest import Manifest, Video
 from .outcome import Outcome
-from .segments import Sampling
+from .segments import Sampling, equal_parts
 from .source import Source
 from .spec import FeatureSpec, Stream
 from .store import Feature, FeatureStore
@@ -190,5 +190,4 @@ def _times(source: Source, rows: int) -> NDArray[np.float64]:
     """(T, 3) start, centre and end of T equal parts of the stretch; nan where there is none."""
     if source.start_seconds is None or source.end_seconds is None:
         return np.full((rows, 3), np.nan)
-    edges = np.linspace(source.start_seconds, source.end_seconds, rows + 1)
-    return np.stack([edges[:-1], (edges[:-1] + edges[1:]) / 2, edges[1:]], axis=1)
+    return equal_parts(source.start_seconds, source.end_seconds, rows)[1]

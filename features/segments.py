@@ -224,16 +224,22 @@ _TEXT = re.compile(
 )
 
 
-def _equal_parts(timeline: Timeline, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N + 1,) edges of N parts of equal duration, and their (N, 3) times."""
-    edges = np.linspace(timeline.start_seconds, timeline.end_seconds, count + 1)
+def equal_parts(
+    start_seconds: float, end_seconds: float, count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cut a stretch into N parts of equal duration.
+
+    Returns:
+        (N + 1,) edges, and (N, 3) start, centre and end of each part, in seconds.
+    """
+    edges = np.linspace(start_seconds, end_seconds, count + 1)
     starts, ends = edges[:-1], edges[1:]
     return edges, np.stack([starts, (starts + ends) / 2, ends], axis=1)
 
 
 def _segments(sampling: Sampling, timeline: Timeline) -> Units:
     assert sampling.count is not None
-    edges, times = _equal_parts(timeline, sampling.count)
+    edges, times = equal_parts(timeline.start_seconds, timeline.end_seconds, sampling.count)
     grid, instants = _grid(sampling, timeline)
     first = np.searchsorted(instants[:-1], edges[:-1] - _TIME_TOLERANCE)
     stop = np.searchsorted(instants[:-1], edges[1:] - _TIME_TOLERANCE)
@@ -253,7 +259,7 @@ def _segments(sampling: Sampling, timeline: Timeline) -> Units:
 
 def _steps(sampling: Sampling, timeline: Timeline) -> Units:
     assert sampling.count is not None
-    edges, times = _equal_parts(timeline, sampling.count)
+    edges, times = equal_parts(timeline.start_seconds, timeline.end_seconds, sampling.count)
     if sampling.fps is None:
         frames = timeline.shown_at(instants_of_steps(edges, sampling.frames))
         return Units(frames, times, timeline.pts_seconds[frames])

@@ -20,7 +20,7 @@ from .errors import RecipeError, VideoError
 from .interchange import OnVideo, holds, ignore_videos, parse_word, put
 from .manifest import Manifest
 from .outcome import Outcome
-from .segments import Sampling, instants_of_steps
+from .segments import Sampling, equal_parts, instants_of_steps
 from .source import Source
 from .spec import FeatureSpec
 from .store import Feature, FeatureStore
@@ -168,7 +168,7 @@ def resample(track: Track, places: Sequence[int], sampling: Sampling) -> Resampl
     """
     assert sampling.count is not None
     timeline = track.timeline
-    edges = np.linspace(timeline.start_seconds, timeline.end_seconds, sampling.count + 1)
+    edges, times = equal_parts(timeline.start_seconds, timeline.end_seconds, sampling.count)
     instants = instants_of_steps(edges, sampling.frames)  # (T, F)
     values = track.values[:, list(places)]
     known = np.isfinite(values)
@@ -182,7 +182,7 @@ def resample(track: Track, places: Sequence[int], sampling: Sampling) -> Resampl
     ]
     return Resampled(
         np.stack(columns, axis=1),
-        np.stack([edges[:-1], (edges[:-1] + edges[1:]) / 2, edges[1:]], axis=1),
+        times,
         instants,
         int((~known).any(axis=1).sum()),
         int((~known).sum()),
