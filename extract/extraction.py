@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from ..features.errors import UserError, VideoError
 from ..features.manifest import Video
@@ -21,7 +22,7 @@ from ..features.store import FeatureStore, PartWriter
 from .batches import Backbones, Batches
 from .decode import check_file
 from .flow import TVL1, Method
-from .in_hand import Begin, Fault, Finished, InHand
+from .in_hand import Begin, Fault, InHand
 from .reading import Clock, Closed, Items, Job, Message, Opened, Refused, unforeseen
 from .request import Feature, plan_features
 from .workers import Died, InlineReader, ReaderProcesses, Readers
@@ -29,6 +30,7 @@ from .workers import Died, InlineReader, ReaderProcesses, Readers
 _ATTEMPTS = 2
 
 OnVideo = Callable[[str, float], None]
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -266,17 +268,18 @@ class _Extraction:
                 return self._give_up(hand, Fault(reason, lasting=False))
         return None
 
-    def _attempt(self, hand: _Hand, step: Callable[[], None]) -> None:
-        """Let what nobody foresaw cost its video, not the night."""
+    def _attempt(self, hand: _Hand, step: Callable[[], _Result]) -> _Result | None:
+        """Let what nobody foresaw cost its video, not the night; None where it did."""
         if hand.spoiled is not None:
-            return
+            return None
         try:
-            step()
+            return step()
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - reported with the video's last message
             hand.spoiled = Fault(unforeseen(hand.progress.video.path, error), lasting=False)
             hand.progress.abandon()
+            return None
 
     def _give_up(self, hand: _Hand, fault: Fault) -> Outcome:
         hand.progress.abandon()
@@ -289,11 +292,10 @@ class _Extraction:
 
     def _close(self, hand: _Hand, closed: Closed) -> Outcome:
         provenance = {"libraries": dict(self._order.versions), "flow": self._flow}
-        finished: list[Finished] = []
-        self._attempt(hand, lambda: finished.append(hand.progress.close(closed, provenance)))
-        if hand.spoiled is not None:
+        found = self._attempt(hand, lambda: hand.progress.close(closed, provenance))
+        if found is None:
+            assert hand.spoiled is not None
             return self._give_up(hand, hand.spoiled)
-        (found,) = finished
         return self._report(
             hand, found.computed, found.faults, found.frames, found.notes, closed.spent
         )

@@ -88,11 +88,11 @@ class _Track:
                 values = rows[spec.layer].astype(spec.precision)
             if not np.isfinite(values).all():
                 at = self.units.frame_times[self._done, 0]
-                self._drop(
-                    spec.key,
+                reason = (
                     f"{self._video.path}: {spec.key} is not finite at {at:.3f} s; check the "
-                    "weights, or use --precision float32",
+                    "weights, or use --precision float32"
                 )
+                self._drop(spec.key, Fault(reason, lasting=True))
                 continue
             with self._clock("write"):
                 self._writers[spec.key].append(values)
@@ -100,15 +100,14 @@ class _Track:
 
     def fail(self, error: Exception) -> None:
         """Give all features up."""
+        lasting = isinstance(error, VideoError)
+        reason = str(error) if lasting else unforeseen(self._video.path, error)
         for feature in self.features:
-            self._writers.pop(feature.spec.key, None)
-            lasting = isinstance(error, VideoError)
-            reason = str(error) if lasting else unforeseen(self._video.path, error)
-            self._on_fault(feature.spec.key, Fault(reason, lasting))
+            self._drop(feature.spec.key, Fault(reason, lasting))
 
-    def _drop(self, key: FeatureKey, reason: str) -> None:
-        del self._writers[key]
-        self._on_fault(key, Fault(reason, lasting=True))
+    def _drop(self, key: FeatureKey, fault: Fault) -> None:
+        self._writers.pop(key, None)
+        self._on_fault(key, fault)
 
     def finish(self, provenance: Mapping[str, Any]) -> None:
         """Complete the parts that are whole."""

@@ -222,26 +222,31 @@ class _Reader:
         self._flow_elsewhere = flow_elsewhere
         self._streams = [FlowStream(tvl1, feed.pairs) for feed in layout.flows]
         self._wanted_frames = [_numbers(layout, feed.wishes) for feed in layout.frames]
-        variants = [feed.variant for feed in layout.frames]
-        variants += [feed.variant for feed in layout.flows]
-        self._filters = {variant: variant.picture_filter() for variant in variants}
-        self._wanted = frozenset[int]().union(
-            *self._wanted_frames, *(stream.wanted for stream in self._streams)
-        )
-        self._every_frame = any(one.every_frame for one in self._filters.values())
+        self._wanted: dict[Variant, frozenset[int]] = {}
+        for feed, frames in zip(layout.frames, self._wanted_frames, strict=True):
+            self._want(feed.variant, frames)
+        for between, stream in zip(layout.flows, self._streams, strict=True):
+            self._want(between.variant, stream.wanted)
+        self._filters = {variant: variant.picture_filter() for variant in self._wanted}
         self._shapes: dict[Feed, tuple[int, ...]] = {}
         self._waiting: dict[Feed, list[tuple[int, NDArray[Any]]]] = {}
 
+    def _want(self, variant: Variant, frames: frozenset[int]) -> None:
+        self._wanted[variant] = self._wanted.get(variant, frozenset()) | frames
+
     def wants(self, number: int) -> bool:
         """Whether a frame must be converted at all."""
-        return self._every_frame or number in self._wanted
+        return any(self._alters(variant, number) for variant in self._filters)
+
+    def _alters(self, variant: Variant, number: int) -> bool:
+        return self._filters[variant].every_frame or number in self._wanted[variant]
 
     def push(self, number: int, picture: NDArray[np.uint8]) -> Iterator[Items]:
         """Take the next wanted frame, (H, W, 3)."""
         altered: dict[Variant, NDArray[np.uint8]] = {}
         with self._clock("alter"):
             for variant, alter in self._filters.items():
-                if alter.every_frame or number in self._wanted:
+                if self._alters(variant, number):
                     altered[variant] = alter(picture)
         for position, feed in enumerate(self._layout.frames):
             if number in self._wanted_frames[position]:
