@@ -2,8 +2,9 @@
 
 A manifest is a CSV file with a header. Its columns are ``id, path, start, end, task, subject, score,
 difficulty, action_type`` in any order, of which ``path`` (or ``id``, for labels alone) must be there,
-and ``split`` or ``split_<name>`` with ``train``, ``val``, ``test`` or nothing in each cell. Pairs are a
-second file: CSV with the header ``better,worse``, or a line ``better worse`` for each.
+``score_<name>`` for scores of parts of a performance, and ``split`` or ``split_<name>`` with ``train``,
+``val``, ``test`` or nothing in each cell. Pairs are a second file: CSV with the header
+``better,worse``, or a line ``better worse`` for each.
 """
 
 import math
@@ -23,6 +24,7 @@ from .table import read_table, read_text, read_words, shortened, write_csv
 COLUMNS = ("id", "path", "start", "end", "task", "subject", "score", "difficulty", "action_type")
 PARTS = ("train", "val", "test")
 DEFAULT_SPLIT = "default"
+_PART_SCORE = "score"
 VIDEO_SUFFIXES = frozenset({
     ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
     ".ogv", ".ts", ".vob", ".webm", ".wmv",
@@ -43,6 +45,7 @@ class Video:
         score: higher is better.
         difficulty: of the action, where its sport has one.
         action_type: variant of the task.
+        parts: by name, scores of parts of the performance, such as ``execution``.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Video:
     score: float | None = None
     difficulty: float | None = None
     action_type: str | None = None
+    parts: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 class Pair(NamedTuple):
@@ -234,7 +238,7 @@ def order_by_score(videos: Sequence[Video]) -> NDArray[np.int64]:
 
 
 def _read_videos(path: Path) -> tuple[tuple[Video, ...], dict[str, dict[str, str]]]:
-    table = read_table(path, read_text(path), COLUMNS)
+    table = read_table(path, read_text(path), COLUMNS, ("split", _PART_SCORE))
     if not {"path", "id"} & set(table.columns):
         raise ManifestError(f"{path}: has no column 'path'; add one that names the video files")
     videos = [_video(place, cells, path.parent) for place, cells in table.rows]
@@ -269,7 +273,17 @@ def _video(place: str, cells: dict[str, str], folder: Path) -> Video:
         score=_number(place, cells, "score"),
         difficulty=_number(place, cells, "difficulty"),
         action_type=cells.get("action_type") or None,
+        parts=_part_scores(place, cells),
     )
+
+
+def _part_scores(place: str, cells: dict[str, str]) -> dict[str, float]:
+    found = {
+        column.removeprefix(f"{_PART_SCORE}_"): _number(place, cells, column)
+        for column in cells
+        if column.startswith(f"{_PART_SCORE}_")
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _number(place: str, cells: dict[str, str], column: str) -> float | None:
@@ -346,6 +360,12 @@ def _check_videos(videos: Sequence[Video], places: Sequence[str]) -> None:
             value = getattr(video, name)
             if value is not None and not math.isfinite(value):
                 raise ManifestError(f"{place}: {name} is {value}; use a finite number or none")
+        for name, value in video.parts.items():
+            _check_text(place, "the name of a part score", name)
+            if not math.isfinite(value):
+                raise ManifestError(
+                    f"{place}: score_{name} is {value}; use a finite number or none"
+                )
         if video.id in seen:
             raise ManifestError(
                 f"{place}: id {shortened(video.id)} again, as in {seen[video.id]}; give each video "
@@ -432,10 +452,13 @@ def _video_rows(manifest: Manifest, folder: Path) -> Iterator[list[str]]:
         "difficulty": lambda video: video.difficulty,
         "action_type": lambda video: video.action_type,
     }
-    yield [*cells, *map(_split_column, manifest.splits)]
+    scored = dict.fromkeys(name for video in manifest.videos for name in video.parts)
+    scores = [f"{_PART_SCORE}_{name}" for name in scored]
+    yield [*cells, *scores, *map(_split_column, manifest.splits)]
     for video in manifest.videos:
         parts = [split.get(video.id, "") for split in manifest.splits.values()]
-        yield [*(_cell(of(video)) for of in cells.values()), *parts]
+        own = [_cell(video.parts.get(name)) for name in scored]
+        yield [*(_cell(of(video)) for of in cells.values()), *own, *parts]
 
 
 def _pair_rows(manifest: Manifest) -> Iterator[list[str]]:

@@ -45,27 +45,31 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_table(path: Path, text: str, known: Sequence[str]) -> Table:
+def read_table(
+    path: Path, text: str, known: Sequence[str], families: Sequence[str] = ("split",)
+) -> Table:
     """Read CSV with a header.
 
     Args:
         path: of the file, for messages.
         text: its content.
-        known: columns that there may be, besides ``split`` and ``split_<name>``.
+        known: columns that there may be.
+        families: others: ``split`` stands for ``split`` and any ``split_<name>``.
 
     Raises:
         ManifestError: an unknown column, one twice, a row with too many cells, or no row.
     """
     lines = _csv_lines(path, text)
     _, header = next(lines)
-    columns = [_column(cell) for cell in header]
+    columns = [_column(cell, families) for cell in header]
     while columns and not columns[-1]:
         columns.pop()
     for column in columns:
-        if column not in known and column != "split" and not column.startswith("split_"):
+        if column not in known and column.partition("_")[0] not in families:
+            named = " or ".join(f"{family}_<name>" for family in families)
             raise ManifestError(
                 f"{path}: unknown column {shortened(column)}; use {', '.join(known)}, split or "
-                "split_<name>, separated by commas"
+                f"{named}, separated by commas"
             )
         if columns.count(column) > 1:
             raise ManifestError(f"{path}: column '{column}' twice; remove one")
@@ -104,10 +108,11 @@ def read_words(path: Path, text: str) -> Table:
     return Table(("better", "worse"), rows)
 
 
-def _column(cell: str) -> str:
-    """A column's name in lower case, but for the name of a split."""
+def _column(cell: str, families: Sequence[str]) -> str:
+    """A column's name in lower case, but for the name of a split or of a part score."""
     prefix, underscore, name = cell.partition("_")
-    return f"split_{name}" if prefix.lower() == "split" and underscore else cell.lower()
+    own = prefix.lower()
+    return f"{own}_{name}" if own in families and underscore else cell.lower()
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:

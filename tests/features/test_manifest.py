@@ -40,6 +40,18 @@ def test_every_column_in_any_order(tmp_path: Path) -> None:
     assert Manifest.read(table) == Manifest((video,), {"default": {"one": "train"}})
 
 
+def test_scores_of_parts_are_kept_by_name(tmp_path: Path) -> None:
+    table = write(
+        tmp_path,
+        "id,Score_Execution,score,score_time and motion,split\n"
+        "a,7.5,80,3,train\nb,,70,-2,test\nc,,,,\n",
+    )
+    first, second, third = Manifest.read(table).videos
+    assert first.parts == {"Execution": 7.5, "time and motion": 3}
+    assert (second.score, second.parts) == (70, {"time and motion": -2})
+    assert (third.score, third.parts) == (None, {})
+
+
 def test_only_a_path_is_needed(tmp_path: Path) -> None:
     manifest = Manifest.read(write(tmp_path, "path\nsub/a.b.mp4\n/far/b.avi\n"))
     assert manifest.videos == (
@@ -93,6 +105,11 @@ def test_named_splits(tmp_path: Path) -> None:
         ("path\nx/a.mp4\ny/a.mp4\n", "{}, line 3: id 'a' again, as in {}, line 2; give each"),
         ("id,score\na,1\nb,good\n", "{}, line 3: score is 'good'; write a finite number"),
         ("id,score\na,nan\n", "{}, line 2: score is 'nan'; write a finite number"),
+        ("id,score_a\nx,\ny,good\n", "{}, line 3: score_a is 'good'; write a finite number"),
+        ("id,score_a\na,inf\n", "{}, line 2: score_a is 'inf'; write a finite number"),
+        ("id,scores_a\na,1\n", "{}: unknown column 'scores_a'; use id, path, .*, split or split_<"),
+        ("id,score_a,Score_a\na,1,2\n", "{}: column 'score_a' twice"),
+        ("id,score_\na,1\n", "{}, line 2: the name of a part score is ''"),
         ("id,difficulty\na,-inf\n", "{}, line 2: difficulty is '-inf'; write a finite number"),
         ("id,start,end\na,5,5\n", "{}, line 2: end 5.0 is not after start 5.0"),
         ("id,end\na,0\n", "{}, line 2: end 0.0 is not after start 0"),
@@ -233,6 +250,9 @@ def test_a_manifest_built_by_a_program_is_checked_alike() -> None:
         ("video 1: id is ''", {"videos": (Video(""),)}),
         ("video 1: task is ''", {"videos": (Video("a", task=""),)}),
         ("video 1: score is nan", {"videos": (Video("a", score=float("nan")),)}),
+        ("video 1: score_x is nan", {"videos": (Video("a", parts={"x": float("nan")}),)}),
+        ("video 1: the name of a part score is ''", {"videos": (Video("a", parts={"": 1.0}),)}),
+        ("video 1: the name of a part score is 'x", {"videos": (Video("a", parts={"x\n": 1.0}),)}),
         ("pair 1: no video 'c'", {"videos": (a, b), "pairs": (Pair("a", "c"),)}),
         ("pair 2: 'b' better", {"videos": (a, b), "pairs": (Pair("a", "b"), Pair("b", "a"))}),
         ("split 's': a part is 'x'", {"videos": (a,), "splits": {"s": {"a": "x"}}}),
@@ -350,6 +370,8 @@ LINES = (
 )
 NUMBERS = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False))
 LABELS = st.one_of(st.none(), LINES)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+PART_SCORES = st.dictionaries(st.sampled_from(["execution", "Flow of ops", "ü,_"]), FINITE)
 NAMES = st.sampled_from(["a.mp4", "sub/b c.mkv", 'ü,".avi', "/far/d.mov"])
 
 
@@ -367,6 +389,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             score=draw(NUMBERS),
             difficulty=draw(NUMBERS),
             action_type=draw(LABELS),
+            parts=draw(PART_SCORES),
         )
         for id in ids
     )
