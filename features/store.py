@@ -180,6 +180,7 @@ class FeatureStore:
 
         Args:
             text: a whole key, its first words (``i3d``, ``i3d.rgb``), or any part of one key only.
+                Features of altered videos are meant only where no other is.
 
         Raises:
             StoreError: no such feature, or several.
@@ -197,8 +198,10 @@ class FeatureStore:
             [key for key in keys if text in key],
         ]
         found = next(filter(None, matches), [])
-        if len(found) == 1:
-            return found[0]
+        plain = [key for key in found if len(found) > 1 and self.spec(key).variant == "none"]
+        for one in (found, plain):
+            if len(one) == 1:
+                return one[0]
         if found:
             raise StoreError(f"{self.path}: '{text}' may be {', '.join(found)}; name one in full")
         held = f"it holds {', '.join(keys)}" if keys else "it is empty"

@@ -249,6 +249,20 @@ def test_features_are_found_by_a_part_of_their_key(store: FeatureStore) -> None:
         store.find_key("c3d")
 
 
+def test_a_feature_of_altered_videos_is_meant_only_where_its_variant_is_named(
+    store: FeatureStore,
+) -> None:
+    zoomed, masked = (replace(SPEC, variant=variant) for variant in ("zoom-125", "mask"))
+    put(store, "v", spec=zoomed)
+    assert store.find_key("i3d") == zoomed.key
+    put(store, "v", spec=masked)
+    with pytest.raises(StoreError, match="'i3d' may be"):
+        store.find_key("i3d")
+    put(store, "v")
+    assert store.find_key("i3d") == KEY
+    assert store.find_key("zoom-125") == zoomed.key
+
+
 def test_the_overview_counts_what_can_be_read(store: FeatureStore) -> None:
     for number in range(4):
         put(store, f"v{number}")
