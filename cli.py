@@ -5,6 +5,7 @@ Libraries are imported inside the commands, so that ``--help`` is there at once.
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ def _devices(words: str) -> tuple[str, ...]:
     return devices
 
 
+def _size(words: str | None) -> tuple[int, int] | None:
+    """Height and width of ``WIDTHxHEIGHT``."""
+    if words is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", words)
+    if match is None:
+        raise click.BadParameter(f"'{words}' is no size; write WIDTHxHEIGHT, for example 320x240")
+    return int(match[2]), int(match[1])
+
+
 def _training_options(command: Callable[..., None]) -> Callable[..., None]:
     """What training one head and training many have in common."""
     options = [
@@ -61,6 +72,41 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
             "--shuffle-pairs", is_flag=True, help="Control: turn half of the training pairs round."
         ),
         click.option("--device", default="cpu", show_default=True, help="For deep heads."),
+        click.option(
+            "--precision",
+            type=click.Choice(["float32", "bfloat16", "float64"]),
+            default="float32",
+            show_default=True,
+            help="That deep heads compute in.",
+        ),
+        click.option(
+            "--clip-norm",
+            type=click.FloatRange(min=0),
+            default=0.0,
+            show_default=True,
+            help="Largest norm of a deep head's gradients; 0 does not clip.",
+        ),
+        click.option(
+            "--patience",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Stop a deep head after so many epochs without a better accuracy on the videos of "
+            "part val, and keep the best epoch; 0 trains to the end and keeps the last.",
+        ),
+        click.option(
+            "--together",
+            type=click.Choice(["auto", "batch", "processes", "off"]),
+            default="auto",
+            show_default=True,
+            help="Train the seeds of a deep head as one batched model, in processes, or one by one.",
+        ),
+        click.option(
+            "--tensorboard",
+            type=_path,
+            metavar="FOLDER",
+            help="Write losses for TensorBoard; needs aqakit[tensorboard].",
+        ),
         _overwrite,
     ]
 
@@ -155,7 +201,15 @@ def extract(source: Path, store: Path, **options: Any) -> None:
 @main.command()
 @_training_options
 @_out
-@click.option("--feature", required=True, help="Key of a stored feature, or enough of it.")
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    required=True,
+    metavar="[ROLE=]KEY",
+    help="Key of a stored feature, or enough of it; with its role where a head looks at several, "
+    "as primary=KEY. Repeatable.",
+)
 @click.option("--head", required=True, help="What to train, for example rank-aware-attention.")
 @click.option(
     "--set",
@@ -164,10 +218,17 @@ def extract(source: Path, store: Path, **options: Any) -> None:
     metavar="OPTION=VALUE",
     help="An option of the head. Repeatable.",
 )
+@click.option(
+    "--start-from",
+    type=_path,
+    metavar="RUN",
+    help="Begin with the weights of another run, where the head can.",
+)
 def train(**options: Any) -> None:
     """Train one head on cached features and print its table.
 
-    MANIFEST (CSV) lists the videos; its split column says which ones train and which ones test.
+    MANIFEST (CSV) lists the videos; its split column says which ones train, validate and test. An
+    interrupted training goes on when the same command is given again.
     """
     from . import pipeline
     from .report import console, progress
@@ -181,8 +242,20 @@ def train(**options: Any) -> None:
 @main.command()
 @_training_options
 @_out
-@click.option("--feature", "features", multiple=True, required=True, help="Repeatable.")
-@click.option("--head", "heads", multiple=True, help="Repeatable; all heads by default.")
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    required=True,
+    metavar="[ROLE=]KEY",
+    help="Without a role, for each head of one feature. Repeatable.",
+)
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    help="Repeatable; by default all that these features are enough for.",
+)
 def baselines(**options: Any) -> None:
     """Train every head on every feature, one run folder each, and print one table.
 
@@ -200,6 +273,33 @@ def baselines(**options: Any) -> None:
     console.print_failures(terminal, failures)
     if failures:
         raise SystemExit(PARTLY_FAILED)
+
+
+@main.command()
+@click.argument("run", type=_path)
+@click.argument("manifest", type=_path)
+@_store
+@_out
+@click.option("--video", "videos", multiple=True, metavar="ID", help="Repeatable; all by default.")
+@click.option("--seed", type=int, help="Of the training to explain; the run's first by default.")
+@click.option(
+    "--size",
+    metavar="WIDTHxHEIGHT",
+    callback=lambda context, option, value: _size(value),
+    help="Bring attention maps to the size of the frame.",
+)
+@click.option("--device", default="cpu", show_default=True, help="For deep heads.")
+@_overwrite
+def explain(run: Path, manifest: Path, store: Path, out: Path, **options: Any) -> None:
+    """Write what made the scores of a run: a table a video of what the head makes of each step.
+
+    RUN is a folder that 'aqakit train' wrote. Attention maps are written as NumPy archives, and the
+    places of videos in the plane as embedding.csv, where the head has such.
+    """
+    from . import pipeline
+
+    count = pipeline.explain(run, manifest, store, out, **options)
+    click.echo(f"{count} videos explained in {out}")
 
 
 @main.command()

@@ -7,11 +7,10 @@ working, one that extracts need not have scikit-learn.
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,15 +29,17 @@ from .report.progress import Show, Step, silent
 if TYPE_CHECKING:
     from .extract.registry import Known
     from .features.catalog import Damage
-    from .features.manifest import Manifest
+    from .features.manifest import Manifest, Video
     from .features.outcome import Outcome
     from .features.packing import PackSummary
     from .features.store import Failure, FeatureStore, Overview
     from .features.weights_file import FetchOutcome, WeightsFile
     from .models.data import VideoFeatures
+    from .models.head import Precision as ComputePrecision
     from .models.protocol import Fold
     from .models.recipe import Recipe
     from .models.run import Row
+    from .models.together import Together
 
 # Weight-free features are not of unit scale, and 28 videos are learned in seconds.
 _DEMO_SETTINGS = (
@@ -51,6 +52,8 @@ _DEMO_SETTINGS = (
 _DEMO_SEEDS = 5
 # Noise orders the few test videos well or badly by chance; only the mean of many says anything.
 _DEMO_SHUFFLES = 20
+# Of a run folder in a batch; file systems allow 255 bytes, and its neighbours' names are longer.
+_LONGEST_NAME = 200
 _EXTRACTING_LIBRARIES = ("av", "numpy", "opencv-contrib-python", "torch", "torchvision")
 
 
@@ -180,6 +183,12 @@ class Training:
         seeds: trainings a head, with seeds 0, 1, ...
         shuffle_pairs: train on labels turned into noise; a control.
         device: a torch device, for deep heads.
+        precision: that networks compute in: ``float32``, ``bfloat16`` or ``float64``.
+        clip_norm: largest norm of a step's gradients; 0 leaves them alone.
+        patience: epochs to wait for a better accuracy on validation videos; 0 trains to the end.
+        together: how seeds of a deep head are trained: ``batch``, ``processes``, ``off`` or
+            ``auto``.
+        tensorboard: folder for TensorBoard's event files; None writes none.
         overwrite: replace runs that are there.
     """
 
@@ -190,25 +199,34 @@ class Training:
     seeds: int = 3
     shuffle_pairs: bool = False
     device: str = "cpu"
+    precision: ComputePrecision = "float32"
+    clip_norm: float = 0.0
+    patience: int = 0
+    together: Together = "auto"
+    tensorboard: Path | None = None
     overwrite: bool = False
 
 
 def train(
     training: Training,
-    feature: str,
+    features: Sequence[str],
     head: str,
     out: Path,
     settings: Sequence[str] = (),
+    start_from: Path | None = None,
     progress: Show = silent,
 ) -> Sequence[Row]:
-    """Stage two: train one head on one cached feature, with several seeds, and keep the run.
+    """Stage two: train one head on cached features, with several seeds, and keep the run.
+
+    An interrupted training goes on when it is called again.
 
     Args:
         training: on whom and how often.
-        feature: key of a stored feature, or enough of it.
+        features: key of a stored feature, or enough of it, or ``ROLE=KEY`` each.
         head: name of a head.
         out: run folder to write.
         settings: ``OPTION=VALUE`` of the head.
+        start_from: run folder whose weights are the initial ones, where the head can.
         progress: told of every epoch.
 
     Returns:
@@ -220,22 +238,42 @@ def train(
     from .features.manifest import Manifest
     from .features.store import FeatureStore
     from .models.protocol import make_fold
+    from .models.recipe import assign_roles
     from .models.run import check_free
 
     check_free(out, training.overwrite)
     check_device(training.device)
     store = FeatureStore.open(training.store)
-    recipe = _recipe(training, store.find_key(feature), head, settings)
+    recipe = _recipe(training, assign_roles(head, features, store.find_key), head, settings)
+    if start_from is not None:
+        recipe = replace(recipe, start_from=str(start_from))
     manifest = Manifest.read(training.manifest, training.pairs)
-    fold = make_fold(manifest, training.split, set(store.videos(recipe.feature)))
+    fold = make_fold(manifest, training.split, _having(store, recipe.features.values()))
     return _train(training, store, recipe, fold, out, progress)
 
 
-def _recipe(training: Training, key: FeatureKey, head: str, settings: Sequence[str] = ()) -> Recipe:
+def _having(store: FeatureStore, keys: Iterable[FeatureKey]) -> set[str]:
+    """Ids of the videos that have all of some features."""
+    return set.intersection(*(set(store.videos(key)) for key in keys))
+
+
+def _recipe(
+    training: Training,
+    features: Mapping[str, FeatureKey],
+    head: str,
+    settings: Sequence[str] = (),
+) -> Recipe:
+    from .models.head import Fitting
     from .models.recipe import Recipe
 
     seeds = range(training.seeds)
-    return Recipe.make(head, key, training.split, seeds, settings, training.shuffle_pairs)
+    try:
+        fitting = Fitting(training.clip_norm, training.patience, training.precision)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    return Recipe.make(
+        head, features, training.split, seeds, settings, training.shuffle_pairs, fitting
+    )
 
 
 def _train(
@@ -246,40 +284,71 @@ def _train(
     out: Path,
     progress: Show,
 ) -> Sequence[Row]:
-    from .models.run import train_run, write_run
+    from .models.run import Manner, train_run, training_of, write_run
 
     seeds = recipe.seeds
+    if training.patience and not len(fold.validation_pairs):
+        raise RecipeError(
+            f"--patience needs pairs of two validation videos; write val into some cells of split "
+            f"'{recipe.split}' in {training.manifest}"
+        )
 
-    def on_seed(done: int, epoch: int, epochs: int, losses: Mapping[str, float]) -> None:
-        detail = f"seed {done}, epoch {epoch}, loss {sum(losses.values()):.4f}"
-        progress(Step(f"train {out.name}", done + epoch / epochs, len(seeds), detail))
+    def on_seed(done: float, seed: int, epoch: int, losses: Mapping[str, float]) -> None:
+        progress(Step(f"train {out.name}", done, len(seeds), _state_of(seed, epoch, losses)))
 
-    videos = _load(store, recipe.feature, fold, training.manifest)
-    run = train_run(recipe, fold, videos, training.device, on_seed)
-    write_run(run, out, training.overwrite)
+    videos = _load(store, recipe.features, fold.videos, training.manifest)
+    logs = training.tensorboard and training.tensorboard / out.name
+    manner = Manner(training.device, training.together, logs)
+    with training_of(out, recipe, fold) as checkpoints:
+        run = train_run(recipe, fold, videos, manner, checkpoints, on_seed)
+        write_run(run, out, training.overwrite)
     progress(Step(f"train {out.name}", len(seeds), len(seeds)))
     return run.rows
 
 
-def _load(store: FeatureStore, key: FeatureKey, fold: Fold, manifest: Path) -> list[VideoFeatures]:
-    """The features of a fold's videos.
+def _state_of(seed: int, epoch: int, losses: Mapping[str, float]) -> str:
+    """How a training stands, for its line of progress."""
+    from .models.training import VALIDATION
+
+    loss = sum(value for name, value in losses.items() if name != VALIDATION)
+    words = [f"seed {seed}", f"epoch {epoch}", f"loss {loss:.4f}"]
+    if VALIDATION in losses:
+        words.append(f"validation {losses[VALIDATION]:.3f}")
+    return ", ".join(words)
+
+
+def _load(
+    store: FeatureStore,
+    features: Mapping[str, FeatureKey],
+    videos: Sequence[Video],
+    manifest: Path,
+) -> list[VideoFeatures]:
+    """The features of some videos of a manifest.
 
     Raises:
         ManifestError: they are of other stretches or files than the manifest names.
         StoreError: some cannot be read.
     """
     from .features.origin import comes_from
-    from .models.data import VideoFeatures
+    from .models.data import Stream, VideoFeatures
 
-    found = [(video, store.read(key, video.id)) for video in fold.videos]
-    others = [video.id for video, stored in found if not comes_from(stored.provenance, video)]
-    if others:
-        raise ManifestError(
-            f"{manifest}: the stored {key} features of {len(others)} of {len(found)} videos, first "
-            f"'{others[0]}', are of another stretch or file than it names; run 'aqakit extract' "
-            "with it (and with --overwrite where a file was only renamed)"
-        )
-    return [VideoFeatures(video.id, stored.values, stored.times) for video, stored in found]
+    streams: dict[str, dict[str, Stream]] = {video.id: {} for video in videos}
+    for role, key in features.items():
+        found = [(video, store.read(key, video.id)) for video in videos]
+        others = [video.id for video, stored in found if not comes_from(stored.provenance, video)]
+        if others:
+            raise ManifestError(
+                f"{manifest}: the stored {key} features of {len(others)} of {len(found)} videos, "
+                f"first '{others[0]}', are of another stretch or file than it names; run 'aqakit "
+                "extract' with it (and with --overwrite where a file was only renamed)"
+            )
+        alternatives = 1 + store.spec(key).sampling.candidates
+        for video, stored in found:
+            streams[video.id][role] = Stream(stored.values, stored.times, alternatives)
+    return [
+        VideoFeatures(video.id, streams[video.id], video.task, video.action_type)
+        for video in videos
+    ]
 
 
 def baselines(
@@ -291,10 +360,13 @@ def baselines(
 ) -> tuple[list[Sequence[Row]], list[tuple[str, str]]]:
     """Train several heads on several features, one run folder each.
 
+    Heads of one feature are trained on each feature that has no role; heads whose features have
+    roles, on all that have one of theirs.
+
     Args:
         training: on whom and how often.
-        features: keys of stored features, or enough of each.
-        heads: names; all that there are where none is named.
+        features: keys of stored features, or enough of each, or ``ROLE=KEY``.
+        heads: names; all that can be trained on these features where none is named.
         out: folder of the run folders.
         progress: told of every epoch.
 
@@ -305,31 +377,52 @@ def baselines(
     Raises:
         UserError: labels, device or store cannot be used at all, or the disk is full.
     """
-    from .features import plugins
     from .features.manifest import Manifest
     from .features.store import FeatureStore
-    from .models.head import HEADS
     from .models.protocol import make_fold
+    from .models.recipe import assign_roles
 
     check_device(training.device)
     store = FeatureStore.open(training.store)
     manifest = Manifest.read(training.manifest, training.pairs)
     # What is wrong with every video there would be wrong with each run.
     make_fold(manifest, training.split, {video.id for video in manifest.videos})
-    keys = dict.fromkeys(store.find_key(feature) for feature in features)
     results: list[Sequence[Row]] = []
     failures: list[tuple[str, str]] = []
-    for key, head in itertools.product(keys, dict.fromkeys(heads or plugins.names(HEADS))):
-        name = f"{head}-{key}"
+    for head, words in _combinations(store, features, heads):
+        name = f"{head}-{words[0] if len(words) == 1 else 'several'}"
         try:
-            recipe = _recipe(training, key, head)
-            fold = make_fold(manifest, training.split, set(store.videos(key)))
+            assigned = assign_roles(head, words, store.find_key)
+            name = f"{head}-{'-'.join(assigned.values())}"[:_LONGEST_NAME]
+            recipe = _recipe(training, assigned, head)
+            fold = make_fold(manifest, training.split, _having(store, assigned.values()))
             results.append(_finish(training, store, recipe, fold, out / name, progress))
         except DiskFullError:
             raise
         except (ManifestError, RecipeError, StoreError) as error:
             failures.append((name, str(error)))
     return results, failures
+
+
+def _combinations(
+    store: FeatureStore, features: Sequence[str], heads: Sequence[str]
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Each head with the features that it is to be trained on."""
+    from .features import plugins
+    from .models.head import HEADS
+    from .models.recipe import roles_of
+
+    plain = [store.find_key(feature) for feature in features if "=" not in feature]
+    given = [feature for feature in features if "=" in feature]
+    for head in dict.fromkeys(heads or plugins.names(HEADS)):
+        roles = {role.name for role in roles_of(head)}
+        if "features" in roles:
+            altered = [word for word in given if word.partition("=")[0] in roles]
+            yield from ((head, [key, *altered]) for key in dict.fromkeys(plain))
+            continue
+        own = [word for word in given if word.partition("=")[0] in roles]
+        if own or heads:
+            yield head, own or given or plain
 
 
 def _finish(
@@ -348,6 +441,65 @@ def _finish(
         return kept
     check_free(out, training.overwrite)
     return _train(training, store, recipe, fold, out, progress)
+
+
+def explain(
+    run: Path,
+    manifest: Path,
+    store: Path,
+    out: Path,
+    *,
+    videos: Sequence[str] = (),
+    seed: int | None = None,
+    size: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    device: str = "cpu",
+) -> int:
+    """Write what a trained head makes of videos: see ``models.explanations``.
+
+    Args:
+        run: folder of a trained run.
+        manifest: table of videos.
+        store: that holds the features which the run was trained on.
+        out: folder to write.
+        videos: ids; all of the manifest that have the features where none is named.
+        seed: of the training to explain; None takes the run's first.
+        size: height and width that maps are brought to; None leaves those of the features.
+        overwrite: replace the folder if it is there.
+        device: a torch device.
+
+    Returns:
+        The number of videos explained.
+
+    Raises:
+        UserError: a run, store or manifest that cannot be used, or a video without features.
+    """
+    from .features.manifest import Manifest
+    from .features.store import FeatureStore
+    from .models.explanations import explain_all, write_explanations
+    from .models.run import read_head
+
+    if out.exists() and not (overwrite and (out / "explanations.json").exists()):
+        raise RecipeError(f"{out} is there already; name another folder, or give --overwrite")
+    check_device(device)
+    recipe, head = read_head(run, seed, device)
+    opened = FeatureStore.open(store)
+    known = {video.id: video for video in Manifest.read(manifest).videos}
+    there = _having(opened, recipe.features.values())
+    wanted = list(dict.fromkeys(videos)) or [video for video in known if video in there]
+    for video in wanted:
+        if video not in known or video not in there:
+            place = (
+                f"no video '{video}' in {manifest}"
+                if video not in known
+                else (f"no {recipe.feature_text} features of video '{video}' in {store}")
+            )
+            raise ManifestError(f"{place}; correct the id, or run 'aqakit extract' first")
+    if not wanted:
+        raise ManifestError(f"{manifest}: no video has {recipe.feature_text} features in {store}")
+    loaded = _load(opened, recipe.features, [known[video] for video in wanted], manifest)
+    write_explanations(explain_all(head, loaded), out, size)
+    return len(wanted)
 
 
 def demo(
@@ -399,11 +551,11 @@ def demo(
     )
     once = replace(training, seeds=1)  # nothing in RankSVM is random
     shuffling = replace(training, seeds=_DEMO_SHUFFLES, shuffle_pairs=True)
-    attention, feature = "rank-aware-attention", "flow-hist"
+    attention, feature = "rank-aware-attention", ["flow-hist"]
     return [
-        train(training, feature, attention, runs / attention, _DEMO_SETTINGS, progress),
+        train(training, feature, attention, runs / attention, _DEMO_SETTINGS, progress=progress),
         train(once, feature, "ranksvm", runs / "ranksvm", progress=progress),
-        train(shuffling, feature, attention, runs / "shuffled", _DEMO_SETTINGS, progress),
+        train(shuffling, feature, attention, runs / "shuffled", _DEMO_SETTINGS, progress=progress),
     ]
 
 

@@ -15,9 +15,10 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,9 +28,13 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aqakit.models.data import FeatureTensors, VideoFeatures
-from aqakit.models.heads.rank_aware_attention import Options, RankAwareAttention, phases
-from aqakit.models.training import Schedule, steps_of
+from aqakit.models.data import Targets, VideoFeatures
+from aqakit.models.feed import Feed, Scale
+from aqakit.models.head import Fitting
+from aqakit.models.heads.rank_aware_attention import Options, RankAwareAttention, RankAwareMethod
+from aqakit.models.network import Batch, Losses, Phase
+from aqakit.models.steps import Trainee
+from aqakit.models.training import steps_of
 
 TOLERANCE = 1e-4
 SEED = 0
@@ -119,7 +124,7 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, float]:
     plain = _plain_network(network, options.channels, settings)
     ours, theirs = _take_turns(
         _package_steps(network, videos, pairs, settings),
-        _plain_steps(plain, folder, pairs, settings),
+        _plain_steps(plain, folder, settings),
         options.steps,
     )
     differences = [abs(a.loss - b.loss) / abs(b.loss) for a, b in zip(ours, theirs, strict=True)]
@@ -146,14 +151,18 @@ class Step(NamedTuple):
 
 
 def _take_turns(
-    ours: Iterator[float], theirs: Iterator[float], steps: int
+    ours: Iterator[tuple[float, NDArray[np.int64]]],
+    theirs: Callable[[NDArray[np.int64]], float],
+    steps: int,
 ) -> tuple[list[Step], list[Step]]:
     done: tuple[list[Step], list[Step]] = ([], [])
     for _ in range(steps):
-        for way, taken in zip((ours, theirs), done, strict=True):
-            begin = time.perf_counter()
-            loss = next(way)
-            taken.append(Step(loss, time.perf_counter() - begin))
+        begin = time.perf_counter()
+        loss, pairs = next(ours)
+        done[0].append(Step(loss, time.perf_counter() - begin))
+        begin = time.perf_counter()
+        loss = theirs(pairs)
+        done[1].append(Step(loss, time.perf_counter() - begin))
     return done
 
 
@@ -167,16 +176,34 @@ def _package_steps(
     videos: list[VideoFeatures],
     pairs: NDArray[np.int64],
     settings: Options,
-) -> Iterator[float]:
-    schedule = Schedule(1, settings.batch_pairs)
-    turns = phases(network, settings)
-    for losses in steps_of(network, turns, FeatureTensors(videos), pairs, schedule, SEED):
-        yield float(sum(losses.values()))
+) -> Iterator[tuple[float, NDArray[np.int64]]]:
+    """The summed losses of each step, and the (P, 2) videos that it was taken on."""
+    method, rng = RankAwareMethod(settings), np.random.default_rng(SEED)
+    (stage,) = method.stages(videos, Targets(pairs), rng)
+    given: list[Tensor] = []
+
+    def telling(phase: Phase) -> Phase:
+        def losses(
+            network: Any, batch: Batch, encoding: Any, positions: Tensor, labels: Tensor
+        ) -> Losses:
+            given.append(labels)
+            return phase.losses(network, batch, encoding, positions, labels)
+
+        return replace(phase, losses=losses)
+
+    # Labels, which the losses do not look at, say which videos a step was taken on.
+    stage = replace(
+        stage, phases=[telling(phase) for phase in stage.phases], labels=pairs.astype(np.float64)
+    )
+    trainee = Trainee(network, [stage], torch.arange(len(videos)), Scale({}, {}), SEED)
+    for losses in steps_of(trainee, Feed(videos), Fitting()):
+        yield float(sum(losses.values())), given[-1].long().numpy()
 
 
 def _plain_steps(
-    network: PlainNetwork, folder: Path, pairs: NDArray[np.int64], settings: Options
-) -> Iterator[float]:
+    network: PlainNetwork, folder: Path, settings: Options
+) -> Callable[[NDArray[np.int64]], float]:
+    """Takes the next step, on (P, 2) videos, and gives its summed losses."""
     ranking = [
         parameter for name, parameter in network.named_parameters() if name.startswith("rank")
     ]
@@ -185,20 +212,21 @@ def _plain_steps(
     ]
     rankers = torch.optim.Adam(ranking, lr=settings.learning_rate)
     attenders = torch.optim.Adam(attention, lr=settings.learning_rate)
-    generator = torch.Generator().manual_seed(SEED)
     ranks = True
-    while True:
-        order = torch.randperm(len(pairs), generator=generator)
-        for batch in order.split(settings.batch_pairs):
-            better, worse = (network(_load(folder, pairs[batch.numpy(), side])) for side in (0, 1))
-            losses = _ranking_losses if ranks else _attention_losses
-            loss = losses(better, worse, settings)
-            rankers.zero_grad()
-            attenders.zero_grad()
-            loss.backward()
-            (rankers if ranks else attenders).step()
-            ranks = not ranks
-            yield loss.item()
+
+    def step(pairs: NDArray[np.int64]) -> float:
+        nonlocal ranks
+        better, worse = (network(_load(folder, pairs[:, side])) for side in (0, 1))
+        losses = _ranking_losses if ranks else _attention_losses
+        loss = losses(better, worse, settings)
+        rankers.zero_grad()
+        attenders.zero_grad()
+        loss.backward()
+        (rankers if ranks else attenders).step()
+        ranks = not ranks
+        return loss.item()
+
+    return step
 
 
 def _ranking_losses(better: PlainScores, worse: PlainScores, settings: Options) -> Tensor:
@@ -241,14 +269,15 @@ def _plain_network(network: RankAwareAttention, channels: int, settings: Options
     """The plain network with the same weights."""
     plain = PlainNetwork(channels, settings)
     filters = [*plain.high_filters, *plain.low_filters]
-    weights = network.first.weight.chunk(len(filters))
-    biases = network.first.bias.chunk(len(filters))
+    first, second = network.attention.first, network.attention.second
+    weights, biases = first.weight.chunk(len(filters)), first.bias.chunk(len(filters))
+    reads, offsets = second.weight.chunk(len(filters)), second.bias.chunk(len(filters))
     with torch.no_grad():
-        for layer, second, weight, bias in zip(
-            filters, network.second, weights, biases, strict=True
+        for layer, weight, bias, read, offset in zip(
+            filters, weights, biases, reads, offsets, strict=True
         ):
             layer.first.load_state_dict({"weight": weight, "bias": bias})
-            layer.second.load_state_dict(second.state_dict())
+            layer.second.load_state_dict({"weight": read, "bias": offset})
         for row, rank in enumerate((plain.rank_high, plain.rank_low, plain.rank_uniform)):
             rank.weight.copy_(network.rank.weight[row : row + 1])
             rank.bias.copy_(network.rank.bias[row : row + 1])
@@ -263,7 +292,7 @@ def _write(folder: Path, options: argparse.Namespace) -> list[VideoFeatures]:
     for number in range(options.videos):
         values = random.random((options.segments, options.channels), np.float32)
         np.savez(_path(folder, number), features=values)
-        videos.append(VideoFeatures(f"{number}", values, times))
+        videos.append(VideoFeatures.of(f"{number}", values, times))
     return videos
 
 

@@ -1,56 +1,116 @@
 """What heads learn from: cached features of videos, and who is better than whom."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..features.errors import RecipeError
 
-# Above this, features stay where they lie and a batch reads only its own videos.
-_RESIDENT_BYTES = 4 << 30
+_CHECKED_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One feature of one video.
+
+    Args:
+        values: (R, ...); may be mapped from a file.
+        times: (R, 3) start, centre and end of each row in seconds; nan where unknown.
+        alternatives: rows of each step, of which training may draw one and the last is the one
+            that counts else; R is a multiple of it.
+
+    Raises:
+        ValueError: as many times as rows are needed.
+    """
+
+    values: NDArray[Any]
+    times: NDArray[np.float64]
+    alternatives: int = 1
+
+    def __post_init__(self) -> None:
+        rows = len(self.values)
+        if self.times.shape != (rows, 3) or not rows or rows % self.alternatives:
+            raise ValueError(
+                f"{self.times.shape} times for {self.values.shape} values, {self.alternatives} a step"
+            )
+
+    @property
+    def steps(self) -> int:
+        """T, the number of steps."""
+        return len(self.values) // self.alternatives
+
+    @property
+    def step_values(self) -> NDArray[Any]:
+        """(T, ...) the row of each step that counts outside training."""
+        return self.values[self.alternatives - 1 :: self.alternatives]
+
+    @property
+    def step_times(self) -> NDArray[np.float64]:
+        """(T, 3) its times."""
+        return self.times[self.alternatives - 1 :: self.alternatives]
 
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """One feature of one video.
+    """The features of one video that a head looks at.
 
     Args:
         id: of the video.
-        values: (T, C); may be mapped from a file.
-        times: (T, 3) start, centre and end of each row in seconds; nan where unknown.
+        streams: by role.
+        task: what is performed; None where unknown.
+        action_type: variant of the task; None where unknown.
 
     Raises:
-        RecipeError: the feature has another number of axes, or holds values that are not finite.
-        ValueError: as many times as rows are needed.
+        RecipeError: values that are not finite.
+        ValueError: no stream.
     """
 
     id: str
-    values: NDArray[Any]
-    times: NDArray[np.float64]
+    streams: Mapping[str, Stream]
+    task: str | None = None
+    action_type: str | None = None
 
     def __post_init__(self) -> None:
-        if self.values.ndim != 2:
-            raise RecipeError(
-                f"the feature of video '{self.id}' has shape {self.values.shape}; this head needs "
-                "one vector a time step, (T, C)"
-            )
-        if self.times.shape != (len(self.values), 3) or not len(self.values):
-            raise ValueError(f"{self.times.shape} times for {self.values.shape} values")
-        if not np.isfinite(self.values).all():
-            raise RecipeError(
-                f"the feature of video '{self.id}' holds values that are not finite; extract it "
-                "again with --overwrite"
-            )
+        if not self.streams:
+            raise ValueError(f"no features of video '{self.id}'")
+        for stream in self.streams.values():
+            # To read gigabytes of maps only to look at them would cost as much as an epoch.
+            if stream.values.nbytes <= _CHECKED_BYTES and not np.isfinite(stream.values).all():
+                raise RecipeError(
+                    f"the feature of video '{self.id}' holds values that are not finite; extract "
+                    "it again with --overwrite"
+                )
+
+    @classmethod
+    def of(
+        cls, id: str, values: NDArray[Any], times: NDArray[np.float64], **more: Any
+    ) -> "VideoFeatures":
+        """A video with one feature, in the role ``features``."""
+        return cls(id, {"features": Stream(values, times)}, **more)
+
+    @property
+    def main(self) -> Stream:
+        """The first stream; the only one, for most heads."""
+        return next(iter(self.streams.values()))
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """(T, ...) of the first stream."""
+        return self.main.step_values
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """(T, 3) start, centre and end of each step of the first stream, in seconds."""
+        return self.main.step_times
 
     @property
     def duration_seconds(self) -> float:
         """From the start of the first row to the end of the last; nan where a time is unknown."""
-        return float(self.times[:, 2].max() - self.times[:, 0].min())
+        times = self.main.times
+        return float(times[:, 2].max() - times[:, 0].min())
 
 
 @dataclass(frozen=True)
@@ -60,86 +120,53 @@ class Targets:
     Args:
         pairs: (P, 2) positions in the list, the better video first.
         scores: (V,), higher is better, nan where unknown; None where only pairs are known.
+        parts: by name, (V,) scores of parts of the performance, such as ``execution``, nan where
+            unknown.
     """
 
     pairs: NDArray[np.int64]
     scores: NDArray[np.float64] | None = None
+    parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+def row_shapes(videos: Sequence[VideoFeatures]) -> dict[str, tuple[int, ...]]:
+    """By role, the shape of a row that all videos have.
+
+    Raises:
+        RecipeError: it differs, or a video lacks a feature that another has.
+    """
+    first = videos[0]
+    shapes = {role: tuple(stream.values.shape[1:]) for role, stream in first.streams.items()}
+    for video in videos:
+        if video.streams.keys() != shapes.keys():
+            raise RecipeError(
+                f"video '{video.id}' has the features {', '.join(video.streams)} and '{first.id}' "
+                f"{', '.join(shapes)}; extract the same of both"
+            )
+        for role, shape in shapes.items():
+            found = tuple(video.streams[role].values.shape[1:])
+            if found != shape:
+                raise RecipeError(
+                    f"video '{video.id}' has {_channels(found)} and '{first.id}' "
+                    f"{shape[0] if len(shape) == 1 else shape}; extract both with one aqakit command"
+                )
+    return shapes
+
+
+def _channels(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} channels" if len(shape) == 1 else f"rows of shape {shape}"
 
 
 def channels_of(videos: Sequence[VideoFeatures]) -> int:
-    """The number of channels that all videos have.
+    """The number of channels of the one vector a step that all videos have.
 
     Raises:
-        RecipeError: it differs.
+        RecipeError: it differs, or a row is no vector.
     """
-    first = videos[0]
-    channels = int(first.values.shape[1])
-    for video in videos:
-        if video.values.shape[1] != channels:
-            raise RecipeError(
-                f"video '{video.id}' has {video.values.shape[1]} channels and '{first.id}' "
-                f"{channels}; extract both with one aqakit command"
-            )
-    return channels
-
-
-class FeatureTensors:
-    """Features of several videos, batch by batch, on a device.
-
-    They stay on the device where they fit; else a batch is read from where they lie. Videos of
-    different length are padded with zeros and come with a mask.
-
-    Args:
-        videos: at least one, all with the same number of channels.
-        device: a torch device.
-        resident_bytes: keep on the device what fits in so many bytes, as float32.
-
-    Raises:
-        RecipeError: videos with different numbers of channels.
-    """
-
-    def __init__(
-        self,
-        videos: Sequence[VideoFeatures],
-        device: str = "cpu",
-        resident_bytes: int = _RESIDENT_BYTES,
-    ) -> None:
-        self._videos = videos
-        self._device = device
-        self._lengths = torch.tensor([len(video.values) for video in videos])
-        longest = int(self._lengths.max())
-        self._ragged = bool((self._lengths != longest).any())
-        self.channels = channels_of(videos)
-        size = len(videos) * longest * self.channels * 4
-        self._resident = self._stack(range(len(videos))) if size <= resident_bytes else None
-
-    def __len__(self) -> int:
-        return len(self._videos)
-
-    def batch(self, which: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features of some videos.
-
-        Args:
-            which: (V,) positions, increasing, each once.
-
-        Returns:
-            (V, T, C) float32, which the caller must not change, and (V, T) True where a row is
-            real, or None where all are.
-        """
-        if self._resident is None:
-            values = self._stack(which.tolist())
-        elif len(which) == len(self._videos):
-            values = self._resident
-        else:
-            values = self._resident[which.to(self._resident.device)]
-        if not self._ragged:
-            return values, None
-        mask = torch.arange(values.shape[1]) < self._lengths[which][:, None]
-        return values, mask.to(self._device)
-
-    def _stack(self, which: Sequence[int]) -> Tensor:
-        arrays = [self._videos[number].values for number in which]
-        values = np.zeros((len(arrays), max(map(len, arrays)), self.channels), dtype=np.float32)
-        for row, array in zip(values, arrays, strict=True):
-            row[: len(array)] = array
-        return torch.from_numpy(values).to(self._device)
+    shape = next(iter(row_shapes(videos).values()))
+    if len(shape) != 1:
+        raise RecipeError(
+            f"the feature of video '{videos[0].id}' has rows of shape {shape}; this head needs one "
+            "vector a time step, (T, C)"
+        )
+    return shape[0]

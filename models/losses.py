@@ -3,7 +3,8 @@
 All come from Doughty et al., "The Pros and Cons: Rank-aware Temporal Attention for Skill
 Determination in Long Videos", CVPR 2019 (arXiv 1812.05538). The paper sums over pairs; here and in
 the authors' code they are means over the batch, so that learning rates do not depend on its size.
-The sums of equation 15 and the weight of equation 20 keep their meaning, as every term is a mean.
+Each loss gives one term a pair; the trainer takes the mean. The sums of equation 15 and the weight of
+equation 20 keep their meaning, as every term is a mean.
 """
 
 import torch
@@ -19,13 +20,13 @@ def margin_ranking_loss(better: Tensor, worse: Tensor, margin: float) -> Tensor:
         margin: in score units.
 
     Returns:
-        Scalar mean; 0 when every pair is separated by ``margin``, which pairs of equal scores cost.
+        (P,) terms; 0 for a pair that is separated by ``margin``, which a pair of equal scores costs.
 
     Raises:
         ValueError: shapes differ.
     """
     _same_shape(better, worse)
-    return (margin - (better - worse)).clamp(min=0).mean()
+    return (margin - (better - worse)).clamp(min=0)
 
 
 def outdo_uniform_loss(
@@ -46,7 +47,7 @@ def outdo_uniform_loss(
         margin: in score units.
 
     Returns:
-        Scalar mean.
+        (P,) terms.
 
     Raises:
         ValueError: shapes differ.
@@ -54,7 +55,7 @@ def outdo_uniform_loss(
     _same_shape(better, worse)
     _same_shape(uniform_better, uniform_worse)
     gain = (better - worse).amin(dim=1) - (uniform_better - uniform_worse)
-    return (margin - gain).clamp(min=0).mean()
+    return (margin - gain).clamp(min=0)
 
 
 def diversity_loss(attention: Tensor, squared: bool = True) -> Tensor:

@@ -17,7 +17,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from ..features.errors import RecipeError
 from .data import Targets, VideoFeatures, channels_of
-from .head import Explanation, OnEpoch, no_report
+from .head import DEFAULT_SESSION, EpochLog, Explanation, Session
 
 Pooling = Literal["mean", "mean-deviation"]
 _FILE = "estimator.skops"
@@ -77,8 +77,8 @@ class PooledHead:
         self._estimator: Any = None
 
     def fit(
-        self, videos: Sequence[VideoFeatures], targets: Targets, on_epoch: OnEpoch = no_report
-    ) -> list[dict[str, float]]:
+        self, videos: Sequence[VideoFeatures], targets: Targets, session: Session = DEFAULT_SESSION
+    ) -> list[EpochLog]:
         """Train from scratch; there are no epochs to log. See :class:`.head.Head`."""
         self._estimator = self._kind.fit(self._pooled(videos), targets)
         return []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.errors import ManifestError
-from ..features.manifest import Manifest, Video, order_by_score
+from ..features.manifest import PARTS, Manifest, Video, order_by_score
 from .data import Targets
 
 
@@ -21,18 +21,22 @@ class Fold:
         videos: of both parts, in the order of the manifest.
         train: (n,) positions of training videos.
         test: (m,) positions of test videos.
+        validation: (k,) positions of validation videos, on which epochs are chosen; often none.
         train_pairs: (P, 2) positions of the better and the worse video.
         test_pairs: (Q, 2) likewise.
-        dropped_videos: ids in either part whose features are not there.
-        dropped_pairs: pairs of either part that lost a video.
+        validation_pairs: (R, 2) likewise.
+        dropped_videos: ids in any part whose features are not there.
+        dropped_pairs: pairs of any part that lost a video.
         seen_test_pairs: test pairs of which a video also trains; 0 in an honest split of videos.
     """
 
     videos: tuple[Video, ...]
     train: NDArray[np.int64]
     test: NDArray[np.int64]
+    validation: NDArray[np.int64]
     train_pairs: NDArray[np.int64]
     test_pairs: NDArray[np.int64]
+    validation_pairs: NDArray[np.int64]
     dropped_videos: tuple[str, ...]
     dropped_pairs: int
     seen_test_pairs: int
@@ -49,16 +53,31 @@ class Fold:
     def digest(self) -> str:
         """Changes with the videos, their stretches and labels, the split and the pairs."""
         videos = [asdict(replace(video, path=None)) for video in self.videos]
-        places = (self.train, self.test, self.train_pairs, self.test_pairs)
+        places = (
+            *(self.train, self.test, self.validation),
+            *(self.train_pairs, self.test_pairs, self.validation_pairs),
+        )
         known = [videos, self.dropped_videos, *(array.tolist() for array in places)]
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def training_targets(self) -> Targets:
         """Pairs and scores by position among the training videos."""
+        return self._targets(self.train, self.train_pairs)
+
+    def validation_targets(self) -> Targets:
+        """Pairs and scores by position among the validation videos."""
+        return self._targets(self.validation, self.validation_pairs)
+
+    def _targets(self, members: NDArray[np.int64], pairs: NDArray[np.int64]) -> Targets:
         place = np.full(len(self.videos), -1)
-        place[self.train] = np.arange(len(self.train))
+        place[members] = np.arange(len(members))
         scores = self.scores
-        return Targets(place[self.train_pairs], None if scores is None else scores[self.train])
+        names = dict.fromkeys(name for number in members for name in self.videos[number].parts)
+        parts = {
+            name: np.array([self.videos[n].parts.get(name, np.nan) for n in members])
+            for name in names
+        }
+        return Targets(place[pairs], None if scores is None else scores[members], parts)
 
 
 def make_fold(manifest: Manifest, split: str, available: Collection[str]) -> Fold:
@@ -77,26 +96,31 @@ def make_fold(manifest: Manifest, split: str, available: Collection[str]) -> Fol
     """
     if not manifest.pairs and not _scores_differ(manifest.videos):
         raise ManifestError("no pairs and no two different scores; give --pairs, or a column score")
-    pairs = {part: _pairs(manifest, split, part) for part in ("train", "test")}
-    members = {part: _members(manifest, split, part, pairs[part]) for part in pairs}
-    wanted = members["train"] | members["test"]
+    pairs = {part: _pairs(manifest, split, part) for part in PARTS}
+    members = {part: _members(manifest, split, part, pairs[part]) for part in PARTS}
+    wanted = set().union(*members.values())
     videos = tuple(v for v in manifest.videos if v.id in wanted and v.id in available)
     place = {video.id: number for number, video in enumerate(videos)}
-    kept = {part: _kept(manifest.videos, pairs[part], place) for part in pairs}
-    train = np.array([place[v.id] for v in videos if v.id in members["train"]], dtype=np.int64)
+    kept = {part: _kept(manifest.videos, pairs[part], place) for part in PARTS}
+    places = {
+        part: np.array([place[v.id] for v in videos if v.id in members[part]], dtype=np.int64)
+        for part in PARTS
+    }
     fold = Fold(
         videos,
-        train=train,
-        test=np.array([place[v.id] for v in videos if v.id in members["test"]], dtype=np.int64),
+        train=places["train"],
+        test=places["test"],
+        validation=places["val"],
         train_pairs=kept["train"],
         test_pairs=kept["test"],
+        validation_pairs=kept["val"],
         dropped_videos=tuple(
             v.id for v in manifest.videos if v.id in wanted and v.id not in available
         ),
-        dropped_pairs=sum(len(pairs[part]) - len(kept[part]) for part in pairs),
-        seen_test_pairs=int(np.isin(kept["test"], train).any(axis=1).sum()),
+        dropped_pairs=sum(len(pairs[part]) - len(kept[part]) for part in PARTS),
+        seen_test_pairs=int(np.isin(kept["test"], places["train"]).any(axis=1).sum()),
     )
-    for part in pairs:
+    for part in ("train", "test"):
         if not len(kept[part]):
             lost = f" ({len(fold.dropped_videos)} videos have no features)" * bool(
                 fold.dropped_videos
@@ -112,8 +136,13 @@ def shuffled(targets: Targets, rng: np.random.Generator) -> Targets:
     """Labels turned into noise: each pair reversed by the toss of a coin, scores permuted."""
     turn = rng.random(len(targets.pairs)) < 0.5
     pairs = np.where(turn[:, None], targets.pairs[:, ::-1], targets.pairs)
-    scores = None if targets.scores is None else rng.permutation(targets.scores)
-    return Targets(pairs, scores)
+    known = [part for part in (targets.scores, *targets.parts.values()) if part is not None]
+    if not known:
+        return Targets(pairs)
+    # One permutation for all, so that the parts of a score still belong to it.
+    order = rng.permutation(len(known[0]))
+    scores = None if targets.scores is None else targets.scores[order]
+    return Targets(pairs, scores, {name: part[order] for name, part in targets.parts.items()})
 
 
 def _scores_differ(videos: Sequence[Video]) -> bool:

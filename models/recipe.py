@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from ..features import plugins
 from ..features.errors import RecipeError
 from ..features.spec import FeatureKey
-from .head import HEADS, Head
+from .head import HEADS, Fitting, Head, Role
 
+NO_FITTING = Fitting()
 _WORDS_FOR_BOOL = {"true": True, "false": False}
 
 
@@ -22,39 +23,53 @@ class Recipe:
 
     Args:
         head: name of a file in ``heads/``.
-        feature: key of the cached feature.
+        features: keys of the cached features by the role that each has in the head.
         split: name of the manifest's split.
         seeds: one training each.
         options: of the head, all of them.
         shuffled: train on labels turned into noise; a control.
+        fitting: what all deep heads share of their training.
+        start_from: run folder whose weights are the initial ones; empty for random ones.
     """
 
     head: str
-    feature: FeatureKey
+    features: Mapping[str, FeatureKey]
     split: str
     seeds: tuple[int, ...]
     options: Mapping[str, Any]
     shuffled: bool = False
+    fitting: Fitting = NO_FITTING
+    start_from: str = ""
+
+    @property
+    def feature_text(self) -> str:
+        """The keys of all features, but for altered versions of one."""
+        keys = [key for role, key in self.features.items() if not role.startswith("variant-")]
+        return " + ".join(keys)
 
     @classmethod
     def make(
         cls,
         head: str,
-        feature: FeatureKey,
+        features: Mapping[str, FeatureKey],
         split: str,
         seeds: Sequence[int],
         settings: Sequence[str] = (),
         shuffled: bool = False,
+        fitting: Fitting = NO_FITTING,
+        start_from: str = "",
     ) -> "Recipe":
         """A recipe from the words of a user.
 
         Args:
             head: name of a head.
-            feature: key of a cached feature.
+            features: keys of cached features by role, as from :func:`assign_roles`.
             split: name of a split.
             seeds: at least one.
             settings: ``OPTION=VALUE`` each; other options keep their defaults.
             shuffled: train on noise.
+            fitting: what all deep heads share.
+            start_from: run folder to take initial weights from.
 
         Raises:
             RecipeError: an unknown head or option, or a value that does not fit.
@@ -62,7 +77,8 @@ class Recipe:
         if not seeds:
             raise RecipeError("no seeds; give --seeds 1 or more")
         options = _read_settings(_module(head), head, settings)
-        return cls(head, feature, split, tuple(seeds), dataclasses.asdict(options), shuffled)
+        chosen = dataclasses.asdict(options)
+        return cls(head, dict(features), split, tuple(seeds), chosen, shuffled, fitting, start_from)
 
     def build(self, seed: int, device: str) -> Head:
         """The head, not trained yet.
@@ -87,11 +103,68 @@ class Recipe:
         """
         try:
             values = json.loads(text)
-            recipe = cls(**{**values, "seeds": tuple(values["seeds"])})
+            fitting = Fitting(**values["fitting"])
+            recipe = cls(**{**values, "seeds": tuple(values["seeds"]), "fitting": fitting})
         except (ValueError, TypeError, KeyError) as error:
             raise RecipeError(f"not a recipe: {error}; train the run again") from None
         _options(_module(recipe.head), recipe.head, recipe.options)
         return recipe
+
+
+def roles_of(head: str) -> tuple[Role, ...]:
+    """The features that a head looks at.
+
+    Raises:
+        RecipeError: no such head.
+    """
+    roles: tuple[Role, ...] = _module(head).ROLES
+    return roles
+
+
+def assign_roles(
+    head: str, words: Sequence[str], find_key: Callable[[str], FeatureKey]
+) -> dict[str, FeatureKey]:
+    """Which stored feature has which role in a head.
+
+    Args:
+        head: its name.
+        words: ``ROLE=KEY`` each, or ``KEY`` alone: it has the role of its stream's name where the
+            head has one of ``rgb`` and ``flow``, else the first. A role of many may come again.
+        find_key: gives the one key that is meant.
+
+    Raises:
+        RecipeError: an unknown role, one twice, or one that is missing.
+        StoreError: no such feature.
+    """
+    roles = {role.name: role for role in roles_of(head)}
+    found: dict[str, FeatureKey] = {}
+    for word in words:
+        name, equals, text = word.rpartition("=")
+        key = find_key(text)
+        if not equals:
+            stream = key.split(".")[1]
+            name = stream if stream in roles else next(iter(roles))
+        if name not in roles:
+            raise RecipeError(f"{head} has no feature '{name}'; it has: {_listed(roles.values())}")
+        if roles[name].many:
+            name = f"{name}-{1 + sum(role.startswith(f'{name}-') for role in found)}"
+        if name in found:
+            raise RecipeError(
+                f"{head}: {name} is given twice, as {found[name]} and {key}; leave one out, or say "
+                f"which is what: {_listed(roles.values())}"
+            )
+        found[name] = key
+    missing = [role for role in roles.values() if not role.optional and role.name not in found]
+    if missing or not found:
+        raise RecipeError(
+            f"{head} needs {_listed(missing or roles.values())}; give each as --feature ROLE=KEY"
+        )
+    order = list(roles)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0].split("-")[0])))
+
+
+def _listed(roles: Iterable[Role]) -> str:
+    return ", ".join(f"{role.name} ({role.meaning})" for role in roles)
 
 
 def _module(head: str) -> ModuleType:

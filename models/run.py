@@ -18,7 +18,8 @@ import math
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,13 @@ from ..features.durable_folder import recover_folder, replacing_folder
 from ..features.errors import RecipeError
 from .controls import Facts, control_scores
 from .data import VideoFeatures
-from .head import Head
+from .head import EpochLog, Head, Session
 from .metrics import bootstrap_interval, pairwise_accuracy, spearman
 from .protocol import Fold, shuffled
 from .recipe import Recipe
-from .training import EpochLog
+from .together import OnSeed, Together, Work, train_seeds
+from .unfinished import unfinished
 
-OnSeed = Callable[[int, int, int, Mapping[str, float]], None]
 _LIBRARIES = ("aqakit", "numpy", "scikit-learn", "scipy", "torch")
 _CURE_IF_FULL = "free some and train again, this run is not kept"
 
@@ -49,7 +50,7 @@ class Row:
 
     Args:
         name: of the head, or of a control.
-        feature: key of the cached feature; empty for a control.
+        feature: keys of the cached features; empty for a control.
         accuracy: mean over seeds of the share of test pairs in the right order; a tie is wrong.
         accuracy_sd: standard deviation over seeds; nan for a single one.
         interval: 95 % bootstrap interval of the accuracy over test videos.
@@ -102,12 +103,30 @@ class Run:
     heads: tuple[Head, ...]
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a run is trained, as far as it does not change what is learned.
+
+    Args:
+        device: a torch device.
+        together: how several seeds are trained; see :func:`.together.train_seeds`.
+        tensorboard: folder for event files, one below it for each seed; None writes none.
+        checkpoint_seconds: about how often training is made safe against interruption.
+    """
+
+    device: str = "cpu"
+    together: Together = "auto"
+    tensorboard: Path | None = None
+    checkpoint_seconds: float = 30.0
+
+
 def train_run(
     recipe: Recipe,
     fold: Fold,
     videos: Sequence[VideoFeatures],
-    device: str = "cpu",
-    on_seed: OnSeed = lambda done, epoch, epochs, losses: None,
+    manner: Manner,
+    checkpoints: Path | None = None,
+    on_seed: OnSeed = lambda done, seed, epoch, losses: None,
 ) -> Run:
     """Train a recipe with each of its seeds and test it.
 
@@ -115,8 +134,10 @@ def train_run(
         recipe: what to train.
         fold: on whom.
         videos: features in the order of ``fold.videos``.
-        device: a torch device.
-        on_seed: told seeds done, epochs done and in all, and losses.
+        manner: how.
+        checkpoints: folder in which an interrupted training finds itself again, from
+            :func:`training_of`; None keeps none.
+        on_seed: told how far it is; see :func:`.together.train_seeds`.
 
     Raises:
         RecipeError: the head cannot learn from these labels or features.
@@ -124,17 +145,9 @@ def train_run(
     """
     if [video.id for video in videos] != [video.id for video in fold.videos]:
         raise ValueError("videos must be those of the fold, in its order")
-    training = [videos[place] for place in fold.train]
-    original = fold.training_targets()
-    heads, logs = [], []
-    for done, seed in enumerate(recipe.seeds):
-        head = recipe.build(seed, device)
-        targets = original
-        if recipe.shuffled:
-            targets = shuffled(original, np.random.default_rng(seed))
-        report = _report_of(on_seed, done)
-        logs.append(head.fit(training, targets, report))
-        heads.append(head)
+    works = _works(recipe, fold, videos, manner)
+    trained = train_seeds(recipe, works, manner.device, manner.together, checkpoints, on_seed)
+    heads, logs = zip(*trained, strict=True)
     scores = np.stack([head.score(videos) for head in heads])
     for seed, own in zip(recipe.seeds, scores, strict=True):
         if not np.isfinite(own).all():
@@ -143,16 +156,43 @@ def train_run(
                 "learning_rate, or set standardise=true"
             )
     name = recipe.head + " (labels shuffled)" * recipe.shuffled
-    rows = [_row(name, recipe.feature, scores, fold)]
+    rows = [_row(name, recipe.feature_text, scores, fold)]
     durations = np.array([video.duration_seconds for video in videos])
     facts = Facts(durations, tuple(video.subject for video in fold.videos), fold.scores)
     for control, values in control_scores(facts, fold.train, fold.train_pairs).items():
         rows.append(_row(f"control: {control}", "", values[None], fold))
-    return Run(recipe, fold, tuple(rows), scores, tuple(logs), tuple(heads))
+    return Run(recipe, fold, tuple(rows), scores, logs, heads)
 
 
-def _report_of(on_seed: OnSeed, done: int) -> Callable[[int, int, Mapping[str, float]], None]:
-    return lambda epoch, epochs, losses: on_seed(done, epoch, epochs, losses)
+def training_of(out: Path, recipe: Recipe, fold: Fold) -> AbstractContextManager[Path]:
+    """The folder for the checkpoints of a run until its own folder is written.
+
+    Raises:
+        RecipeError: another process trains this run now.
+        StoreError: the folder cannot be written.
+    """
+    return unfinished(out, recipe.to_json(), fold.digest, torch.__version__)
+
+
+def _works(
+    recipe: Recipe, fold: Fold, videos: Sequence[VideoFeatures], manner: Manner
+) -> list[Work]:
+    training, targets = [videos[place] for place in fold.train], fold.training_targets()
+    validation = None
+    if len(fold.validation_pairs):
+        validation = [videos[place] for place in fold.validation], fold.validation_targets()
+    works = []
+    for seed in recipe.seeds:
+        own = shuffled(targets, np.random.default_rng(seed)) if recipe.shuffled else targets
+        session = Session(
+            validation,
+            recipe.fitting,
+            start_from=Path(recipe.start_from) / f"seed-{seed}" if recipe.start_from else None,
+            checkpoint_seconds=manner.checkpoint_seconds,
+        )
+        folder = None if manner.tensorboard is None else manner.tensorboard / f"seed-{seed}"
+        works.append(Work(seed, training, own, session, folder))
+    return works
 
 
 def _row(name: str, feature: str, scores: NDArray[np.float64], fold: Fold) -> Row:
@@ -243,12 +283,14 @@ def _without_nan(value: Any) -> Any:
 
 
 def _write_predictions(run: Run, path: Path) -> None:
-    train, test = set(run.fold.train.tolist()), set(run.fold.test.tolist())
+    fold = run.fold
+    members = {"train": fold.train, "val": fold.validation, "test": fold.test}
+    parts_of = {name: set(places.tolist()) for name, places in members.items()}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "part", "truth", *(f"seed_{seed}" for seed in run.recipe.seeds)])
-        for place, video in enumerate(run.fold.videos):
-            parts = [name for name, own in (("train", train), ("test", test)) if place in own]
+        for place, video in enumerate(fold.videos):
+            parts = [name for name, own in parts_of.items() if place in own]
             truth = "" if video.score is None else repr(video.score)
             writer.writerow(
                 [video.id, "+".join(parts), truth, *(repr(float(s)) for s in run.scores[:, place])]
@@ -311,19 +353,39 @@ def _with_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe of a run folder.
+
+    Raises:
+        RecipeError: the folder is no run.
+    """
+    try:
+        return Recipe.from_json((folder / "recipe.json").read_text())
+    except OSError as error:
+        raise RecipeError(f"{folder} is no run ({error.strerror}); train it again") from None
+
+
+def read_head(folder: Path, seed: int | None = None, device: str = "cpu") -> tuple[Recipe, Head]:
+    """The recipe of a run folder and the trained head of one of its seeds, the first by default.
+
+    Raises:
+        RecipeError: the folder is no run, has no such seed, or what was learned is damaged.
+    """
+    recipe = read_recipe(folder)
+    chosen = recipe.seeds[0] if seed is None else seed
+    if chosen not in recipe.seeds:
+        known = ", ".join(map(str, recipe.seeds))
+        raise RecipeError(f"{folder} has no seed {chosen}; choose one of: {known}")
+    head = recipe.build(chosen, device)
+    head.load(folder / f"seed-{chosen}")
+    return recipe, head
+
+
 def read_heads(folder: Path, device: str = "cpu") -> tuple[Recipe, list[Head]]:
     """The recipe of a run folder and its trained heads, one a seed.
 
     Raises:
         RecipeError: the folder is no run, or what was learned is damaged.
     """
-    try:
-        recipe = Recipe.from_json((folder / "recipe.json").read_text())
-    except OSError as error:
-        raise RecipeError(f"{folder} is no run ({error.strerror}); train it again") from None
-    heads = []
-    for seed in recipe.seeds:
-        head = recipe.build(seed, device)
-        head.load(folder / f"seed-{seed}")
-        heads.append(head)
-    return recipe, heads
+    recipe = read_recipe(folder)
+    return recipe, [read_head(folder, seed, device)[1] for seed in recipe.seeds]

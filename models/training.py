@@ -1,276 +1,258 @@
-"""The one trainer of deep heads: pairs in, gradient steps out.
+"""The one trainer of deep heads: stages of epochs, alone or many members at once.
 
-A batch of pairs runs each distinct video once and then gathers the pairs. A head names phases, which
-take the mini-batches in turn; each steps its own parameters on its own losses, and no gradient is
-computed for the others. Where one phase leaves the dear part of the network alone, the next phase's
-mini-batch shares its outcome: with two phases, that saves every other forward pass.
+It keeps the last epoch or, with patience, the one that does best on validation videos; it never looks
+at test videos. With a checkpoint, an interrupted training goes on at an epoch and ends with the same
+bits.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..features.errors import RecipeError
-from .data import FeatureTensors
+from . import checkpoint
+from .feed import Feed
+from .head import EpochLog, Fitting
+from .members import Alone, Members, Stacked, State
+from .network import Network
+from .steps import Epoch, Trainee, Turn, means_of, turns_of
 
-Losses = dict[str, Tensor]
-EpochLog = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What one mini-batch does.
-
-    Args:
-        parameters: that are stepped.
-        learning_rate: of Adam.
-        losses: from the network's outputs for V videos, and the (P,) positions among them of the
-            better and of the worse video of each pair, to terms whose sum is minimised.
-        keeps_encoding: whether the network is :class:`TwoStage` and the step leaves its ``encode``
-            as it is, so that the next phase may use this one's encoding.
-    """
-
-    parameters: Sequence[nn.Parameter]
-    learning_rate: float
-    losses: Callable[[Any, Tensor, Tensor], Losses]
-    keeps_encoding: bool = False
-
-
-class TwoStage(Protocol):
-    """A network that computes ``read(features, mask, encode(features, mask))``."""
-
-    def encode(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        """The dear part."""
-
-    def read(self, features: Tensor, mask: Tensor | None, encoding: Tensor) -> Any:
-        """The cheap part, with parameters of its own: the outputs for V videos."""
+Accuracy = Callable[[Network], float]
+OnMemberEpoch = Callable[[int, int, int, EpochLog], None]
+VALIDATION = "validation_accuracy"
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how to train.
+class Keeping:
+    """Where an interrupted training goes on from.
 
     Args:
-        epochs: passes over all pairs.
-        batch_pairs: pairs a mini-batch; the last of an epoch may be smaller.
-        noise: standard deviation of Gaussian noise on every feature value, drawn anew for every
-            encoding.
-        shared_noise: one (T, C) draw for all videos of a batch instead of one each.
-        carry_gradients: compute gradients for all parameters in every phase and clear only those of
-            the phase after its step, and those of the first phase at the start of an epoch, so that
-            a step also applies what the other phases' losses left.
+        path: of the file.
+        seconds: about how often it is written.
     """
 
-    epochs: int
-    batch_pairs: int
-    noise: float = 0.0
-    shared_noise: bool = False
-    carry_gradients: bool = False
+    path: Path
+    seconds: float
+
+
+@dataclass
+class _Watch:
+    """One member's validation: its best epoch, and whether it has waited too long for a better."""
+
+    best: float = -np.inf
+    best_epoch: int = -1
+    state: State | None = None
+    stopped: bool = False
+
+
+@dataclass
+class _Progress:
+    """How far training has come: all that a checkpoint holds beside tensors."""
+
+    stage: int = 0
+    epoch: int = 0
+    logs: list[list[EpochLog]] = field(default_factory=list)
+    watches: list[_Watch] = field(default_factory=list)
 
 
 def train(
-    network: nn.Module,
-    phases: Sequence[Phase],
-    features: FeatureTensors,
-    pairs: NDArray[np.int64],
-    schedule: Schedule,
-    seed: int,
-    on_epoch: Callable[[int, EpochLog], None] = lambda epoch, log: None,
-) -> list[EpochLog]:
-    """Train a network in place.
+    trainees: Sequence[Trainee],
+    feed: Feed,
+    fitting: Fitting,
+    accuracies: Sequence[Accuracy | None],
+    keeping: Keeping | None = None,
+    on_epoch: OnMemberEpoch = lambda member, epoch, epochs, log: None,
+) -> tuple[list[Network], list[list[EpochLog]]]:
+    """Train networks of one shape at once; each takes the steps that it would take alone.
 
     Args:
-        network: takes ``(V, T, C)`` features and a ``(V, T)`` mask or None; on the features' device.
-        phases: take the mini-batches in turn, also from one epoch to the next.
-        features: of the training videos.
-        pairs: (P, 2) positions among them, the better one first.
-        schedule: how long and how.
-        seed: of the order of pairs and of the noise; the global generators are left alone.
-        on_epoch: told the number of epochs done and their log.
+        trainees: one or several, whose stages have as many mini-batches an epoch; networks are
+            trained in place.
+        feed: of all their videos.
+        fitting: what all deep heads share.
+        accuracies: of each member on its validation videos, asked in the last stage; None for none.
+        keeping: the checkpoint.
+        on_epoch: told a member's number, epochs done and in all, and its losses.
 
     Returns:
-        The mean of each loss, epoch by epoch.
+        The networks, and the mean of each loss, epoch by epoch, of each.
 
     Raises:
-        RecipeError: no pairs, or a loss that is not finite any more.
+        RecipeError: nothing to learn from, a loss that is not finite any more, or a checkpoint that
+            cannot be read.
     """
-    if not len(pairs):
-        raise RecipeError("no pair of two training videos; add pairs, or change the split")
-    log: list[EpochLog] = []
-    for epoch, losses in enumerate(_epochs(network, phases, features, pairs, schedule, seed), 1):
-        if not np.isfinite(list(losses.values())).all():
-            raise RecipeError(
-                f"training diverged in epoch {epoch} ({losses}); lower learning_rate, or set "
-                "standardise=true"
+    for trainee in trainees:
+        if not all(len(stage.examples) for stage in trainee.stages):
+            raise RecipeError("no pair of two training videos; add pairs, or change the split")
+    networks = [trainee.network.train() for trainee in trainees]
+    members: Members = Alone(networks[0]) if len(networks) == 1 else Stacked(networks)
+    training = _Training(members, trainees, feed, fitting, accuracies, keeping, on_epoch)
+    logs = training.run()
+    found = [members.network(number, training.kept(number)) for number in range(len(networks))]
+    for network in found:
+        network.requires_grad_(True).eval()
+    return found, logs
+
+
+class _Training:
+    def __init__(
+        self,
+        members: Members,
+        trainees: Sequence[Trainee],
+        feed: Feed,
+        fitting: Fitting,
+        accuracies: Sequence[Accuracy | None],
+        keeping: Keeping | None,
+        on_epoch: OnMemberEpoch,
+    ) -> None:
+        self._members = members
+        self._trainees = trainees
+        self._feed = feed
+        self._fitting = fitting
+        self._accuracies = accuracies
+        self._keeping = keeping
+        self._on_epoch = on_epoch
+        self._written = time.monotonic()
+        self._stages = trainees[0].stages
+        self._progress = _Progress(
+            logs=[[] for _ in trainees], watches=[_Watch() for _ in trainees]
+        )
+
+    def run(self) -> list[list[EpochLog]]:
+        turns = self._resume()
+        progress = self._progress
+        while progress.stage < len(self._stages):
+            turns = turns or turns_of(self._stages[progress.stage].phases, self._members)
+            while progress.epoch < self._epochs and not self._all_stopped:
+                self._one_epoch(turns)
+                self._keep(turns)
+            progress.stage, progress.epoch, turns = progress.stage + 1, 0, []
+        self._keep([], now=True)
+        return progress.logs
+
+    def kept(self, number: int) -> State | None:
+        """The best epoch's parameters; None for the last epoch's."""
+        return self._progress.watches[number].state
+
+    @property
+    def _epochs(self) -> int:
+        return self._stages[self._progress.stage].schedule.epochs
+
+    @property
+    def _all_stopped(self) -> bool:
+        return all(watch.stopped for watch in self._progress.watches)
+
+    def _one_epoch(self, turns: Sequence[Turn]) -> None:
+        progress = self._progress
+        epoch = Epoch(
+            self._members,
+            self._trainees,
+            self._feed,
+            turns,
+            progress.stage,
+            progress.epoch,
+            self._fitting,
+        )
+        means = {name: mean.tolist() for name, mean in means_of(list(epoch.run())).items()}
+        progress.epoch += 1
+        done = sum(stage.schedule.epochs for stage in self._stages[: progress.stage])
+        total = sum(stage.schedule.epochs for stage in self._stages)
+        for number, watch in enumerate(progress.watches):
+            if watch.stopped:
+                continue
+            log = {name: values[number] for name, values in means.items()}
+            _check_finite(log, done + progress.epoch)
+            self._validate(number, watch, log)
+            progress.logs[number].append(log)
+            self._on_epoch(number, done + progress.epoch, total, log)
+
+    def _validate(self, number: int, watch: _Watch, log: EpochLog) -> None:
+        accuracy = self._accuracies[number]
+        if accuracy is None or self._progress.stage + 1 < len(self._stages):
+            return
+        network = self._members.network(number).eval()
+        log[VALIDATION] = found = accuracy(network)
+        network.train()
+        patience = self._fitting.patience
+        if not patience:
+            return
+        if found > watch.best:
+            watch.best, watch.best_epoch = found, self._progress.epoch
+            watch.state = self._members.state(number)
+        watch.stopped = self._progress.epoch - watch.best_epoch >= patience
+
+    def _keep(self, turns: Sequence[Turn], now: bool = False) -> None:
+        if self._keeping is None:
+            return
+        if not now and time.monotonic() - self._written < self._keeping.seconds:
+            return
+        progress = self._progress
+        content = {
+            "parameters": {name: p.detach() for name, p in self._members.parameters.items()},
+            "optimisers": [turn.optimiser.state_dict() for turn in turns],
+            "gradients": [_gradients(turn.parameters) for turn in turns],
+            "stage": progress.stage,
+            "epoch": progress.epoch,
+            "logs": progress.logs,
+            "watches": [vars(watch) for watch in progress.watches],
+        }
+        checkpoint.write(self._keeping.path, content)
+        self._written = time.monotonic()
+
+    def _resume(self) -> list[Turn]:
+        """Go on where a checkpoint stands, if there is one; its optimisers, if within a stage."""
+        content = checkpoint.read(self._keeping.path) if self._keeping else None
+        if content is None:
+            return []
+        with checkpoint.fitting(self._keeping.path):  # type: ignore[union-attr]
+            for name, parameter in self._members.parameters.items():
+                kept = content["parameters"][name]
+                if kept.shape != parameter.shape:  # which copying would not mind
+                    raise ValueError(f"{name} has shape {tuple(kept.shape)}")
+                parameter.data.copy_(kept)
+            self._progress = _Progress(
+                content["stage"],
+                content["epoch"],
+                content["logs"],
+                [_Watch(**values) for values in content["watches"]],
             )
-        log.append(losses)
-        on_epoch(epoch, losses)
-    return log
+            if self._progress.stage >= len(self._stages):
+                return []
+            turns = turns_of(self._stages[self._progress.stage].phases, self._members)
+            if not content["optimisers"]:
+                return turns
+            for turn, state, gradients in zip(
+                turns, content["optimisers"], content["gradients"], strict=True
+            ):
+                turn.optimiser.load_state_dict(state)
+                for parameter, gradient in zip(turn.parameters, gradients, strict=True):
+                    parameter.grad = None if gradient is None else gradient.to(parameter)
+        return turns
 
 
-def _epochs(
-    network: nn.Module,
-    phases: Sequence[Phase],
-    features: FeatureTensors,
-    pairs: NDArray[np.int64],
-    schedule: Schedule,
-    seed: int,
-) -> Iterator[EpochLog]:
-    steps = steps_of(network, phases, features, pairs, schedule, seed)
-    for _ in range(schedule.epochs):
-        yield _means([next(steps) for _ in range(-(-len(pairs) // schedule.batch_pairs))])
+def _gradients(parameters: Sequence[nn.Parameter]) -> list[Any]:
+    """What another phase's step left for the next one; None where nothing is left."""
+    return [None if p.grad is None else p.grad.detach() for p in parameters]
 
 
-def steps_of(
-    network: nn.Module,
-    phases: Sequence[Phase],
-    features: FeatureTensors,
-    pairs: NDArray[np.int64],
-    schedule: Schedule,
-    seed: int,
-) -> Iterator[Losses]:
-    """Take one gradient step at each ``next``, without end; yields its losses."""
-    generator = torch.Generator().manual_seed(seed)
-    turns = [
-        _Turn(phase, torch.optim.Adam(phase.parameters, phase.learning_rate)) for phase in phases
-    ]
-    supply = _Supply(features, schedule, generator)
-    work = zip(itertools.cycle(turns), supply.batches(torch.as_tensor(pairs)), strict=False)
-    network.train()
-    if schedule.carry_gradients:
-        return _carrying_steps(network, supply, turns[0], work)
-    return _separate_steps(network, supply, work)
+def _check_finite(log: EpochLog, epoch: int) -> None:
+    if not np.isfinite(list(log.values())).all():
+        raise RecipeError(
+            f"training diverged in epoch {epoch} ({log}); lower learning_rate, or set "
+            "standardise=true"
+        )
 
 
-class _Batch(NamedTuple):
-    """(P, 2) pairs of videos, and whether they are the first of an epoch."""
-
-    pairs: Tensor
-    opens_epoch: bool
-
-
-@dataclass(frozen=True)
-class _Supply:
-    """Mini-batches and, with noise, their features."""
-
-    features: FeatureTensors
-    schedule: Schedule
-    generator: torch.Generator
-
-    def batches(self, pairs: Tensor) -> Iterator[_Batch]:
-        """All pairs in random order, again and again."""
-        while True:
-            order = torch.randperm(len(pairs), generator=self.generator)
-            for number, batch in enumerate(order.split(self.schedule.batch_pairs)):
-                yield _Batch(pairs[batch], number == 0)
-
-    def load(self, videos: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features of distinct videos, and their mask."""
-        values, mask = self.features.batch(videos)
-        if self.schedule.noise:
-            shape = values.shape[1:] if self.schedule.shared_noise else values.shape
-            noise = torch.randn(shape, generator=self.generator).mul_(self.schedule.noise)
-            values = values + noise.to(values.device)
-        return values, mask
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """A phase with its optimiser."""
-
-    phase: Phase
-    optimizer: torch.optim.Adam
-
-    def step(self, outputs: Any, positions: Tensor) -> Losses:
-        """Go down once; ``positions`` (P, 2) of the pairs among the outputs' videos."""
-        losses = self.phase.losses(outputs, positions[:, 0], positions[:, 1])
-        torch.stack(list(losses.values())).sum().backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return {name: loss.detach() for name, loss in losses.items()}
-
-
-_Work = Iterator[tuple[_Turn, _Batch]]
-
-
-def _carrying_steps(
-    network: nn.Module, supply: _Supply, first: _Turn, work: _Work
-) -> Iterator[Losses]:
-    """Steps that leave gradients of the other phases' parameters to their next step."""
-    for turn, batch in work:
-        if batch.opens_epoch:
-            first.optimizer.zero_grad()
-        yield turn.step(*_outputs(network, supply, batch.pairs))
-
-
-def _separate_steps(network: nn.Module, supply: _Supply, work: _Work) -> Iterator[Losses]:
-    """Steps that compute no other gradients, two on one encoding where that is less work."""
-    for turn, batch in work:
-        if not turn.phase.keeps_encoding:
-            yield _alone(network, supply, turn, batch.pairs)
-            continue
-        next_turn, next_batch = next(work)
-        if _sharing_pays(batch.pairs, next_batch.pairs):
-            both = (turn, batch.pairs), (next_turn, next_batch.pairs)
-            yield from _shared_steps(network, supply, *both)
-        else:
-            yield _alone(network, supply, turn, batch.pairs)
-            yield _alone(network, supply, next_turn, next_batch.pairs)
-
-
-def _outputs(network: nn.Module, supply: _Supply, pairs: Tensor) -> tuple[Any, Tensor]:
-    videos, positions = pairs.unique(return_inverse=True)
-    values, mask = supply.load(videos)
-    return network(values, mask), positions.to(values.device)
-
-
-def _alone(network: nn.Module, supply: _Supply, turn: _Turn, pairs: Tensor) -> Losses:
-    _require_gradients(network, turn.phase.parameters)
-    return turn.step(*_outputs(network, supply, pairs))
-
-
-def _shared_steps(
-    network: Any, supply: _Supply, first: tuple[_Turn, Tensor], second: tuple[_Turn, Tensor]
-) -> Iterator[Losses]:
-    """Two steps on one encoding of all their videos, which the first step does not change."""
-    (turn, pairs), (next_turn, next_pairs) = first, second
-    videos, positions = torch.cat([pairs, next_pairs]).unique(return_inverse=True)
-    values, mask = supply.load(videos)
-    here, there = positions.to(values.device).split([len(pairs), len(next_pairs)])
-    _require_gradients(network, next_turn.phase.parameters)
-    encoding = network.encode(values, mask)
-    _require_gradients(network, turn.phase.parameters)
-    yield turn.step(network.read(values, mask, encoding.detach()), here)
-    _require_gradients(network, next_turn.phase.parameters)
-    yield next_turn.step(network.read(values, mask, encoding), there)
-
-
-def _sharing_pays(pairs: Tensor, next_pairs: Tensor) -> bool:
-    """Whether encoding all videos once, forward and backward, is less work than each batch's own.
-
-    Alone, the first batch runs forward only. Few videos are nearly all in every batch, and half as
-    many forward passes are needed; of many videos a batch holds others than the next.
-    """
-    together = len(torch.cat([pairs, next_pairs]).unique())
-    return 2 * together < len(pairs.unique()) + 2 * len(next_pairs.unique())
-
-
-def _require_gradients(network: nn.Module, wanted: Sequence[nn.Parameter]) -> None:
-    chosen = {id(parameter) for parameter in wanted}
-    for parameter in network.parameters():
-        parameter.requires_grad_(id(parameter) in chosen)
-
-
-def _means(steps: Sequence[Mapping[str, Tensor]]) -> EpochLog:
-    """Mean of each loss over the steps that have it."""
-    names = dict.fromkeys(name for step in steps for name in step)
-    return {
-        name: float(torch.stack([step[name] for step in steps if name in step]).mean())
-        for name in names
-    }
+def steps_of(trainee: Trainee, feed: Feed, fitting: Fitting) -> Iterator[dict[str, Tensor]]:
+    """Take one gradient step of the first stage at each ``next``, without end; yields its losses."""
+    members = Alone(trainee.network.train())
+    turns = turns_of(trainee.stages[0].phases, members)
+    for number in itertools.count():
+        for losses in Epoch(members, [trainee], feed, turns, 0, number, fitting).run():
+            yield {name: loss[0] for name, loss in losses.items()}

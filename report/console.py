@@ -234,10 +234,10 @@ def _megabytes(size_bytes: int | None) -> str:
     return "" if size_bytes is None else f"{size_bytes / _MEGABYTE:.1f}"
 
 
-def _short(key: str) -> str:
-    """Backbone and layer of a feature's key."""
-    words = key.split(".")
-    return " ".join([words[0], *words[2:3]])
+def _short(keys: str) -> str:
+    """Backbone and layer of each feature's key."""
+    words = [key.split(".") for key in keys.split(" + ")]
+    return " + ".join(" ".join([one[0], *one[2:3]]) for one in words)
 
 
 def _table(*names: str) -> Table:

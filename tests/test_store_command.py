@@ -121,7 +121,7 @@ def test_heads_learn_from_features_without_times(tmp_path: Path, foreign: Path, 
     (key,) = opened.keys()
     stored = opened.read(key, "v1")
     _, (trained,) = read_heads(run)
-    explanation = trained.explain(VideoFeatures("v1", stored.values, stored.times))
+    explanation = trained.explain(VideoFeatures.of("v1", stored.values, stored.times))
     assert np.isnan(explanation.times).all()
     assert all(np.isfinite(curve).all() for curve in explanation.curves.values())
 

@@ -5,31 +5,33 @@ what shows low skill; a third branch weights all segments the same and keeps the
 doing worse than that. Each module has K filters (section 3.3). Each branch ranks with one linear
 layer; the score of a video is high plus low (equation 16).
 
+Losses can be left out one by one, as in the ablation of figure 4. The ways to pool segments that
+table 2 compares with are the head ``temporal-attention``.
+
 Where the authors' code differs from their paper, the paper is the default and the code is the option
 value ``released``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from ...features.errors import RecipeError
-from ..data import FeatureTensors, Targets, VideoFeatures, channels_of
-from ..filters import filter_outputs
-from ..head import Explanation, OnEpoch, no_report
+from ..data import Targets, VideoFeatures
+from ..deep import DeepHead
+from ..filters import AttentionFilters, attention_over_time
+from ..head import ONE_FEATURE, Explanation, Head
 from ..losses import diversity_loss, margin_ranking_loss, outdo_uniform_loss
-from ..training import EpochLog, Losses, Phase, Schedule, train
+from ..method import Memory, Method, Seen
+from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
 
+ROLES = ONE_FEATURE
 Reading = Literal["paper", "released"]
-_WEIGHTS = "rank_aware_attention.safetensors"
 _RELEASED_ATTENTION_RATE = 0.1
 # Far above every sensible setting, and far below where a step would overflow float32.
 _LARGEST = 1e9
@@ -139,7 +141,7 @@ class Scores(NamedTuple):
         return self.high.mean(dim=1) + self.low.mean(dim=1)
 
 
-class RankAwareAttention(nn.Module):
+class RankAwareAttention(Network):
     """The network.
 
     A ranking layer is linear and so is pooling, so a segment is ranked first and pooled then: the
@@ -157,60 +159,29 @@ class RankAwareAttention(nn.Module):
         super().__init__()
         self.filters = filters
         self.score = score
-        self.first = nn.Linear(channels, 2 * filters * hidden)
-        self.second = nn.ModuleList(nn.Linear(hidden, 1) for _ in range(2 * filters))
+        self.attention = AttentionFilters(channels, 2 * filters, hidden)  # K high, then K low
         self.rank = nn.Linear(channels, 3)  # high, low, uniform
 
-    @property
-    def attention_parameters(self) -> list[nn.Parameter]:
-        """Of both attention modules."""
-        return [*self.first.parameters(), *self.second.parameters()]
+    def encode(self, batch: Batch, drawn: Drawn) -> Tensor:
+        """(V, 2K, T) attention of every filter, high before low: section 3.3."""
+        (features,) = batch.values.values()
+        return attention_over_time(self.attention(features), batch.mask)
 
-    @property
-    def ranking_parameters(self) -> list[nn.Parameter]:
-        """Of the three ranking layers."""
-        return list(self.rank.parameters())
-
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Scores:
-        """Score videos.
-
-        Args:
-            features: (V, T, C).
-            mask: (V, T) True where a segment is real; None where all are.
-        """
-        return self.read(features, mask, self.encode(features, mask))
-
-    def encode(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        """(V, 2K, T) attention of every filter, high before low; arguments as above."""
-        read = torch.cat([layer.weight for layer in self._second])  # (2K, H)
-        biases = torch.cat([layer.bias for layer in self._second])
-        outputs = filter_outputs(features, self.first.weight, self.first.bias, read)
-        logits = (outputs + biases).mT  # (V, 2K, T)
-        if mask is not None:
-            logits = logits.masked_fill(~mask[:, None], -torch.inf)
-        return logits.softmax(dim=2)
-
-    def read(self, features: Tensor, mask: Tensor | None, encoding: Tensor) -> Scores:
-        """Score videos whose attention is known from :meth:`encode`; arguments as above."""
+    def read(self, batch: Batch, encoding: Tensor) -> Scores:
+        """Score videos whose attention is known from :meth:`encode`: equations 3, 8, 9 and 17."""
+        (features,) = batch.values.values()
         high_attention, low_attention = encoding.split(self.filters, dim=1)
         weights, biases = self.rank.weight, self.rank.bias
-        ranked = functional.linear(features, weights)  # (V, T, 3)
-        if mask is None:
-            uniform = ranked[..., 2].mean(dim=1)
-        else:
-            uniform = (ranked[..., 2] * mask).sum(dim=1) / mask.sum(dim=1)
+        # Scores are told apart by less than half precision resolves.
+        ranked = functional.linear(features, weights).to(encoding.dtype)  # (V, T, 3)
         return Scores(
             self._branch(high_attention, ranked[..., 0], biases[0]),
             self._branch(low_attention, ranked[..., 1], biases[1]),
-            self._squash(uniform + biases[2]),
+            self._squash(_mean(ranked[..., 2], batch.mask) + biases[2]),
             high_attention,
             low_attention,
             ranked + biases,
         )
-
-    @property
-    def _second(self) -> list[nn.Linear]:
-        return [layer for layer in self.second if isinstance(layer, nn.Linear)]
 
     def _branch(self, attention: Tensor, ranked: Tensor, bias: Tensor) -> Tensor:
         """(V, R) from (V, K, T) attention and (V, T) ranked segments."""
@@ -223,41 +194,49 @@ class RankAwareAttention(nn.Module):
         return scores if self.score == "paper" else 2 * scores.tanh()
 
 
-def phases(network: RankAwareAttention, options: Options) -> list[Phase]:
+def phases(options: Options) -> list[Phase]:
     """The alternation of section 5.1: ranking layers, then attention.
 
     Without a loss of its own, attention is trained together with the ranking layers (the paper's
-    softmax attention, section 5.2).
+    softmax attention, section 5.2, with two branches and beside the uniform one).
     """
     rate = options.learning_rate
     attention_rate = rate * (_RELEASED_ATTENTION_RATE if options.schedule == "released" else 1)
 
-    def ranking(scores: Scores, better: Tensor, worse: Tensor) -> Losses:
-        return ranking_losses(scores, better, worse, options)
+    def ranking(
+        network: RankAwareAttention, batch: Batch, encoding: Tensor, pairs: Tensor, labels: Tensor
+    ) -> Losses:
+        return ranking_losses(network.read(batch, encoding), pairs, options)
 
-    def attention(scores: Scores, better: Tensor, worse: Tensor) -> Losses:
-        return attention_losses(scores, better, worse, options)
+    def attention(
+        network: RankAwareAttention, batch: Batch, encoding: Tensor, pairs: Tensor, labels: Tensor
+    ) -> Losses:
+        return attention_losses(network.read(batch, encoding), pairs, options)
 
-    def joint(scores: Scores, better: Tensor, worse: Tensor) -> Losses:
-        return ranking(scores, better, worse) | attention(scores, better, worse)
+    def joint(
+        network: RankAwareAttention, batch: Batch, encoding: Tensor, pairs: Tensor, labels: Tensor
+    ) -> Losses:
+        scores = network.read(batch, encoding)
+        return ranking_losses(scores, pairs, options) | attention_losses(scores, pairs, options)
 
     if not options.attends:
-        return [Phase(list(network.parameters()), rate, joint)]
-    found = [Phase(network.attention_parameters, attention_rate, attention)]
+        return [Phase(joint, optim.Adam, lambda epoch: rate)]
+    found = [Phase(attention, optim.Adam, lambda epoch: attention_rate, ("attention",))]
     if options.ranking:
-        found.insert(0, Phase(network.ranking_parameters, rate, ranking, keeps_encoding=True))
+        first = Phase(ranking, optim.Adam, lambda epoch: rate, ("rank",), keeps_encoding=True)
+        found.insert(0, first)
     return found
 
 
-def ranking_losses(scores: Scores, better: Tensor, worse: Tensor, options: Options) -> Losses:
-    """Equations 10 to 12.
+def ranking_losses(scores: Scores, pairs: Tensor, options: Options) -> Losses:
+    """Equations 10 to 12, (P,) terms each.
 
     Args:
         scores: of V videos.
-        better: (P,) positions of the better videos.
-        worse: (P,) of the others.
+        pairs: (P, 2) positions of the better and of the worse video of each pair.
         options: the margin.
     """
+    better, worse = pairs.unbind(dim=1)
     branches = {
         "ranking_high": scores.high.mean(dim=1),
         "ranking_low": scores.low.mean(dim=1),
@@ -269,8 +248,9 @@ def ranking_losses(scores: Scores, better: Tensor, worse: Tensor, options: Optio
     }
 
 
-def attention_losses(scores: Scores, better: Tensor, worse: Tensor, options: Options) -> Losses:
-    """Equations 13, 14 and 19, as far as the options want them; arguments as above."""
+def attention_losses(scores: Scores, pairs: Tensor, options: Options) -> Losses:
+    """Equations 13, 14 and 19 times lambda, as far as the options want them; arguments as above."""
+    better, worse = pairs.unbind(dim=1)
     high, low = scores.high, scores.low
     if options.losses == "paper":
         high, low = high.mean(dim=1, keepdim=True), low.mean(dim=1, keepdim=True)
@@ -288,62 +268,62 @@ def attention_losses(scores: Scores, better: Tensor, worse: Tensor, options: Opt
         per_video = diversity_loss(scores.high_attention, squared) + diversity_loss(
             scores.low_attention, squared
         )
-        both = per_video[better] + per_video[worse]
-        losses["diversity"] = options.diversity_weight * both.mean()
+        losses["diversity"] = options.diversity_weight * (per_video[better] + per_video[worse])
     return losses
 
 
-class RankAwareAttentionHead:
-    """The head: trains the network on pairs, scores videos and shows both attentions.
+class RankAwareMethod(Method):
+    """Trains the network on pairs, scores videos and shows both attentions.
 
     Args:
         options: settings.
-        seed: of initial weights, order of pairs and noise.
-        device: a torch device.
     """
 
-    def __init__(self, options: Options, seed: int, device: str) -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
-        self._seed = seed
-        self._device = device
-        self._network: RankAwareAttention | None = None
-        self._mean = torch.zeros(0)
-        self._scale = torch.zeros(0)
+        self.standardise = options.standardise
 
-    def fit(
-        self, videos: Sequence[VideoFeatures], targets: Targets, on_epoch: OnEpoch = no_report
-    ) -> list[EpochLog]:
-        """Train from scratch; see :class:`..head.Head`."""
+    def network(self, shapes: Mapping[str, tuple[int, ...]]) -> RankAwareAttention:
+        """A network with PyTorch's default initial values, as in the authors' code."""
         options = self.options
-        self._mean, self._scale = _statistics(videos, options.standardise)
-        self._network = _network(self._mean.shape[0], options, self._seed).to(self._device)
-        return train(
-            self._network,
-            phases(self._network, options),
-            FeatureTensors(self._prepared(videos), self._device),
-            targets.pairs,
-            Schedule(
-                options.epochs,
-                options.batch_pairs,
-                options.noise,
-                shared_noise=options.schedule == "released",
-                carry_gradients=options.schedule == "released",
-            ),
-            self._seed,
-            lambda epoch, losses: on_epoch(epoch, options.epochs, losses),
+        ((channels,),) = shapes.values()
+        return RankAwareAttention(channels, options.filters, options.hidden, options.score)
+
+    def stages(
+        self, videos: Sequence[VideoFeatures], targets: Targets, rng: np.random.Generator
+    ) -> list[Stage]:
+        """One training on all pairs."""
+        if not len(targets.pairs):
+            raise RecipeError("no pair of two training videos; add pairs, or change the split")
+        options = self.options
+        released = options.schedule == "released"
+        schedule = Schedule(
+            options.epochs,
+            options.batch_pairs,
+            options.noise,
+            shared_noise=released,
+            carry_gradients=released,
         )
+        return [Stage(phases(options), targets.pairs, np.empty((len(targets.pairs), 0)), schedule)]
 
-    def score(self, videos: Sequence[VideoFeatures]) -> NDArray[np.float64]:
+    def scores(self, network: RankAwareAttention, memory: Memory, seen: Seen) -> Tensor:
         """(V,) high plus low: equation 16."""
-        return np.array([float(self._run(video).video) for video in videos])
+        return network.read(seen.batch, seen.encoding).video
 
-    def explain(self, video: VideoFeatures) -> Explanation:
-        """Both attentions, summed over filters, and what each branch makes of each segment."""
-        scores = self._run(video)
-        high, low, _ = scores.segments[0].double().cpu().numpy().T
+    def explain(self, network: RankAwareAttention, memory: Memory, seen: Seen) -> Explanation:
+        """Both attentions, what each branch makes of each segment, and the score of each branch.
+
+        ``high_attention`` is the sum over filters (equation 17), which ``high_filter_1``, ... are.
+        """
+        scores = network.read(seen.batch, seen.encoding)
+        high, low, _ = _numbers(scores.segments[0].mT)
+        filters = {}
+        for branch, attention in (("high", scores.high_attention), ("low", scores.low_attention)):
+            for number, curve in enumerate(_numbers(attention[0]), 1):
+                filters[f"{branch}_filter_{number}"] = curve
         curves = {
-            "high_attention": scores.high_attention[0].sum(dim=0).double().cpu().numpy(),
-            "low_attention": scores.low_attention[0].sum(dim=0).double().cpu().numpy(),
+            "high_attention": _numbers(scores.high_attention[0].sum(dim=0)),
+            "low_attention": _numbers(scores.low_attention[0].sum(dim=0)),
             "high_score": high,
             "low_score": low,
         }
@@ -352,85 +332,76 @@ class RankAwareAttentionHead:
             "low": float(scores.low.mean()),
             "uniform": float(scores.uniform),
         }
-        return Explanation(video.times, curves, parts)
-
-    def save(self, folder: Path) -> None:
-        """Write the weights and the scale of the channels as safetensors.
-
-        Raises:
-            OSError: the file cannot be written; safetensors' own writer would hide the reason.
-        """
-        state = self._trained.state_dict() | {"mean": self._mean, "scale": self._scale}
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-        (folder / _WEIGHTS).write_bytes(safetensors.torch.save(tensors))
-
-    def load(self, folder: Path) -> None:
-        """Read them back.
-
-        Raises:
-            RecipeError: the file is missing or is of other options.
-        """
-        try:
-            state = safetensors.torch.load_file(folder / _WEIGHTS)
-            mean, scale = state.pop("mean"), state.pop("scale")
-            network = _network(mean.numel(), self.options, self._seed)
-            network.load_state_dict(state)
-        except (OSError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            raise RecipeError(
-                f"{folder / _WEIGHTS} does not hold this head ({str(error).splitlines()[0]}); "
-                "train it again"
-            ) from None
-        self._network, self._mean, self._scale = network.to(self._device), mean, scale
-
-    @property
-    def _trained(self) -> RankAwareAttention:
-        if self._network is None:
-            raise ValueError("the head is not trained; call fit or load first")
-        return self._network
-
-    def _run(self, video: VideoFeatures) -> Scores:
-        network = self._trained.eval()
-        channels = video.values.shape[1]
-        if channels != self._mean.shape[0]:
-            raise RecipeError(
-                f"video '{video.id}' has {channels} channels and the head was trained on "
-                f"{self._mean.shape[0]}; give it the feature that the run was trained on"
-            )
-        features = FeatureTensors(self._prepared([video]), self._device)
-        with torch.inference_mode():
-            scores: Scores = network(*features.batch(torch.tensor([0])))
-        return scores
-
-    def _prepared(self, videos: Sequence[VideoFeatures]) -> list[VideoFeatures]:
-        """Videos with scaled channels; as they are where nothing is scaled."""
-        if not self.options.standardise:
-            return list(videos)
-        mean, scale = self._mean.numpy(), self._scale.numpy()
-        return [VideoFeatures(v.id, (v.values - mean) * scale, v.times) for v in videos]
+        return Explanation(seen.videos[0].times, curves | filters, parts)
 
 
-def build(options: Options, seed: int, device: str) -> RankAwareAttentionHead:
+def branch_scores(head: Head, videos: Sequence[VideoFeatures]) -> dict[str, NDArray[np.float64]]:
+    """What each branch alone makes of videos: figure 5 compares their accuracies.
+
+    Args:
+        head: trained, from :func:`build`.
+        videos: V of them.
+
+    Returns:
+        (V,) scores of ``high``, ``low`` and ``uniform``.
+    """
+    found = [head.explain(video).scores for video in videos]
+    return {
+        branch: np.array([scores[branch] for scores in found])
+        for branch in ("high", "low", "uniform")
+    }
+
+
+def filter_correlation(head: Head, videos: Sequence[VideoFeatures]) -> NDArray[np.float64]:
+    """How alike high-skill and low-skill filters attend: figure 7.
+
+    Pearson's correlation over a video's segments, averaged over videos. The paper does not say
+    which correlation. A video in which either filter weights all segments the same has none and is
+    left out of the average.
+
+    Args:
+        head: trained, from :func:`build`.
+        videos: at least one.
+
+    Returns:
+        (K, K), from -1 to 1: a row a high-skill filter, a column a low-skill filter; nan where no
+        video has a correlation.
+    """
+    total, count = np.zeros(()), np.zeros(())
+    for video in videos:
+        curves = head.explain(video).curves
+        high, low = (_standardised(curves, branch) for branch in ("high", "low"))
+        correlation = high @ low.T / high.shape[1]
+        known = np.isfinite(correlation)
+        total = total + np.where(known, correlation, 0)
+        count = count + known
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / count)
+
+
+def build(options: Options, seed: int, device: str) -> DeepHead:
     """The head, not trained yet."""
-    return RankAwareAttentionHead(options, seed, device)
+    return DeepHead(RankAwareMethod(options), seed, device)
 
 
-def _network(channels: int, options: Options, seed: int) -> RankAwareAttention:
-    """A network with PyTorch's default initial values, drawn without touching global state."""
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would seed every GPU as well, which the fork does not restore.
-        torch.default_generator.manual_seed(seed)
-        return RankAwareAttention(channels, options.filters, options.hidden, options.score)
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """(V,) mean over the real steps of (V, T); 0 where none is."""
+    if mask is None:
+        return values.mean(dim=1)
+    return (values * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
-def _statistics(videos: Sequence[VideoFeatures], standardise: bool) -> tuple[Tensor, Tensor]:
-    """(C,) mean of each channel over all rows, and what to multiply by; 0 and 1 where not asked."""
-    channels = channels_of(videos)
-    if not standardise:
-        return torch.zeros(channels), torch.ones(channels)
-    rows = sum(len(video.values) for video in videos)
-    mean = sum(video.values.sum(axis=0, dtype=np.float64) for video in videos) / rows
-    variance = sum(np.square(v.values - mean).sum(axis=0) for v in videos) / rows
-    deviation = np.sqrt(variance)
-    # A channel that never changes says nothing; it must not become noise divided by zero.
-    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-8)
-    return torch.from_numpy(mean).float(), torch.from_numpy(scale).float()
+def _numbers(tensor: Tensor) -> NDArray[np.float64]:
+    return np.asarray(tensor.double().cpu().numpy())
+
+
+def _standardised(curves: Mapping[str, NDArray[np.float64]], branch: str) -> NDArray[np.float64]:
+    """(K, T) of a branch's filters, each of mean 0 and deviation 1; nan where it never changes."""
+    prefix = f"{branch}_filter_"
+    filters = np.stack([curve for name, curve in curves.items() if name.startswith(prefix)])
+    mean, deviation = filters.mean(axis=1, keepdims=True), filters.std(axis=1, keepdims=True)
+    # Attention that differs by rounding alone does not change.
+    changes = np.broadcast_to(deviation > 1e-6 * mean, filters.shape)
+    out = np.full_like(filters, np.nan)
+    np.divide(filters - mean, deviation, out=out, where=changes)
+    return out

@@ -16,11 +16,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...features.errors import RecipeError
 from ..data import Targets
+from ..head import ONE_FEATURE
 from ..pooled import Kind, PooledHead, Pooling
 
 # The objective found is within this share of the least; some 20 steps reach it.
 _GAP = 1e-8
 _STEPS = 200
+
+ROLES = ONE_FEATURE
 
 
 @dataclass(frozen=True)

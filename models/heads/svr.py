@@ -17,9 +17,12 @@ from sklearn.svm import SVR
 
 from ...features.errors import RecipeError
 from ..data import Targets
+from ..head import ONE_FEATURE
 from ..pooled import Kind, PooledHead, Pooling
 
 Kernel = Literal["rbf", "linear"]
+
+ROLES = ONE_FEATURE
 
 
 @dataclass(frozen=True)

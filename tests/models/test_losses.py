@@ -20,25 +20,25 @@ def _scores(seed: int, *shape: int) -> Tensor:
 @given(SEEDS, PAIRS, MARGINS)
 def test_margin_ranking_loss_is_equation_10(seed: int, pairs: int, margin: float) -> None:
     better, worse = _scores(seed, 2, pairs)
-    total = 0.0
+    terms = []
     for i in range(pairs):
-        total += max(0.0, margin - float(better[i]) + float(worse[i]))
+        terms.append(max(0.0, margin - float(better[i]) + float(worse[i])))
     loss = margin_ranking_loss(better, worse, margin)
-    assert float(loss) == pytest.approx(total / pairs, abs=1e-12)
+    assert loss.tolist() == pytest.approx(terms, abs=1e-12)
 
 
 @given(SEEDS, PAIRS, MARGINS)
 def test_outdo_uniform_loss_is_equation_13(seed: int, pairs: int, margin: float) -> None:
     better, worse, uniform_better, uniform_worse = _scores(seed, 4, pairs)
-    total = 0.0
+    terms = []
     for i in range(pairs):
         attended = float(better[i]) - float(worse[i])
         uniform = float(uniform_better[i]) - float(uniform_worse[i])
-        total += max(0.0, margin - attended + uniform)
+        terms.append(max(0.0, margin - attended + uniform))
     loss = outdo_uniform_loss(
         better[:, None], worse[:, None], uniform_better, uniform_worse, margin
     )
-    assert float(loss) == pytest.approx(total / pairs, abs=1e-12)
+    assert loss.tolist() == pytest.approx(terms, abs=1e-12)
 
 
 @given(SEEDS, PAIRS, st.integers(1, 4), MARGINS)
@@ -47,12 +47,12 @@ def test_of_several_filters_the_one_that_separates_least_counts(
 ) -> None:
     better, worse = _scores(seed, 2, pairs, filters)
     uniform_better, uniform_worse = _scores(seed + 1, 2, pairs)
-    total = 0.0
+    terms = []
     for i in range(pairs):
         attended = min(float(better[i, k]) - float(worse[i, k]) for k in range(filters))
-        total += max(0.0, margin - attended + float(uniform_better[i] - uniform_worse[i]))
+        terms.append(max(0.0, margin - attended + float(uniform_better[i] - uniform_worse[i])))
     loss = outdo_uniform_loss(better, worse, uniform_better, uniform_worse, margin)
-    assert float(loss) == pytest.approx(total / pairs, abs=1e-12)
+    assert loss.tolist() == pytest.approx(terms, abs=1e-12)
 
 
 @given(SEEDS, st.integers(1, 4), st.integers(1, 4), st.integers(1, 6), st.booleans())
@@ -76,15 +76,16 @@ def test_diversity_loss_is_equation_19(
 
 def test_equal_scores_cost_the_margin() -> None:
     same = torch.ones(3)
-    assert float(margin_ranking_loss(same, same, 0.7)) == pytest.approx(0.7)
+    assert margin_ranking_loss(same, same, 0.7).tolist() == pytest.approx([0.7] * 3)
     each = torch.ones(3, 2)
-    assert float(outdo_uniform_loss(each, each, same, same, 0.3)) == pytest.approx(0.3)
+    assert outdo_uniform_loss(each, each, same, same, 0.3).tolist() == pytest.approx([0.3] * 3)
 
 
 def test_separated_pairs_cost_nothing() -> None:
     zeros = torch.zeros(4)
-    assert float(margin_ranking_loss(zeros + 1, zeros, 1.0)) == 0
-    assert float(outdo_uniform_loss(zeros[:, None] + 2, zeros[:, None], zeros, zeros, 1.5)) == 0
+    assert margin_ranking_loss(zeros + 1, zeros, 1.0).tolist() == [0] * 4
+    attended = outdo_uniform_loss(zeros[:, None] + 2, zeros[:, None], zeros, zeros, 1.5)
+    assert attended.tolist() == [0] * 4
 
 
 def test_filters_on_a_segment_of_their_own_cost_nothing() -> None:
@@ -96,6 +97,27 @@ def test_filters_on_the_same_segment_cost_the_most() -> None:
     same[:, :, 2] = 1
     assert diversity_loss(same).tolist() == [6]
     torch.testing.assert_close(diversity_loss(same, squared=False), torch.tensor([6**0.5]))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_the_least_diversity_loss_has_a_gradient(squared: bool) -> None:
+    attention = torch.eye(3, 5)[None].requires_grad_()
+    diversity_loss(attention, squared).sum().backward()
+    assert attention.grad is not None
+    assert not attention.grad.any()
+
+
+@given(SEEDS, st.permutations(range(5)))
+def test_each_term_is_that_of_its_pair_or_video(seed: int, order: list[int]) -> None:
+    better, worse = _scores(seed, 2, 5, 3)
+    one, other = _scores(seed + 1, 2, 5)
+    attention = _scores(seed, 5, 3, 4)
+    margin = margin_ranking_loss(one, other, 1.0)
+    assert margin_ranking_loss(one[order], other[order], 1.0).equal(margin[order])
+    outdone = outdo_uniform_loss(better, worse, one, other, 0.3)
+    moved = outdo_uniform_loss(better[order], worse[order], one[order], other[order], 0.3)
+    assert moved.equal(outdone[order])
+    torch.testing.assert_close(diversity_loss(attention[order]), diversity_loss(attention)[order])
 
 
 # A hinge has no gradient where it bends; these scores stay away from there.

@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from aqakit.features.errors import RecipeError
-from aqakit.models.data import Targets, VideoFeatures
+from aqakit.models.data import Stream, Targets, VideoFeatures
+from aqakit.models.head import Session
 from aqakit.models.heads import ranksvm, svr
 from aqakit.models.pooled import PooledHead, Pooling, pool, shares, without_each
 
@@ -21,7 +22,7 @@ def _video(id: str, level: float, rng: np.random.Generator, steps: int = 8) -> V
     values = rng.normal(size=(steps, 4)).astype(np.float32)
     values[:, 0] += level
     starts = np.arange(steps, dtype=np.float64)
-    return VideoFeatures(id, values, np.stack([starts, starts + 0.5, starts + 1], axis=1))
+    return VideoFeatures.of(id, values, np.stack([starts, starts + 0.5, starts + 1], axis=1))
 
 
 def _problem() -> tuple[list[VideoFeatures], Targets]:
@@ -101,7 +102,7 @@ def test_the_explanation_follows_the_skill(number: int) -> None:
     video.values[3, 0] = 1.5
     (curve,) = head.explain(video).curves.values()
     assert np.argmax(curve) == 3
-    assert head.explain(video).times is video.times
+    np.testing.assert_array_equal(head.explain(video).times, video.times)
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
@@ -118,7 +119,11 @@ def test_occlusion_is_the_score_less_that_without_the_segment() -> None:
     expected = [
         head.score([video])[0]
         - head.score(
-            [VideoFeatures("x", np.delete(video.values, step, 0), np.delete(video.times, step, 0))]
+            [
+                VideoFeatures.of(
+                    "x", np.delete(video.values, step, 0), np.delete(video.times, step, 0)
+                )
+            ]
         )[0]
         for step in range(len(video.values))
     ]
@@ -135,11 +140,46 @@ def test_a_video_of_one_segment_has_an_explanation(number: int) -> None:
 
 def test_other_channels_are_refused_naming_the_video() -> None:
     head, videos = _trained(0)
-    narrow = VideoFeatures("thin", videos[0].values[:, :2], videos[0].times)
+    narrow = VideoFeatures.of("thin", videos[0].values[:, :2], videos[0].times)
     with pytest.raises(RecipeError, match="'thin' has 2 channels and the head was trained on 4"):
         head.score([narrow])
     with pytest.raises(RecipeError, match="'thin' has 2 channels and 'v0' 4"):
         head.fit([videos[0], narrow], Targets(np.array([[0, 1]])))
+
+
+def test_maps_are_refused_naming_the_video() -> None:
+    head, _ = _trained(0)
+    maps = VideoFeatures.of("maps", np.zeros((3, 2, 2, 2)), np.zeros((3, 3)))
+    with pytest.raises(
+        RecipeError, match=r"'maps' has rows of shape \(2, 2, 2\); this head needs one"
+    ):
+        head.score([maps])
+    with pytest.raises(RecipeError, match="'maps' has rows of shape"):
+        head.fit([maps], Targets(np.array([[0, 0]])))
+
+
+@HEADS
+def test_only_the_rows_that_count_are_looked_at(number: int) -> None:
+    head, (video, *_) = _trained(number)
+    rows = np.random.default_rng(2).normal(size=(3 * len(video.values), 4))
+    rows[2::3] = video.values
+    drawn = Stream(rows, np.repeat(video.times, 3, axis=0), alternatives=3)
+    several = VideoFeatures("v0", {"features": drawn})
+    np.testing.assert_array_equal(head.score([several]), head.score([video]))
+    ours, theirs = (head.explain(one) for one in (several, video))
+    np.testing.assert_array_equal(ours.times, theirs.times)
+    for name, curve in theirs.curves.items():
+        np.testing.assert_array_equal(ours.curves[name], curve)
+
+
+@HEADS
+def test_validation_videos_change_nothing_and_nobody_is_told(number: int) -> None:
+    head, videos = _trained(number)
+    again, (_, targets) = _heads()[number], _problem()
+    validation = [video for video in videos[:3]], Targets(np.array([[0, 1]]), np.arange(3.0))
+    session = Session(validation, on_epoch=lambda *epoch: pytest.fail("there are no epochs"))
+    assert again.fit(videos, targets, session) == []
+    np.testing.assert_array_equal(again.score(videos), head.score(videos))
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "text", "foreign"])

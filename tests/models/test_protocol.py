@@ -36,13 +36,16 @@ PAIRS = [("v0", "v1"), ("v2", "v1"), ("v3", "v4"), ("v5", "v3"), ("v0", "v3"), (
 def test_pairs_belong_to_the_part_of_both_videos() -> None:
     fold = make_fold(manifest(PAIRS), "default", ALL)
     ids = [video.id for video in fold.videos]
-    assert ids == ["v0", "v1", "v2", "v3", "v4", "v5"]
+    assert ids == ["v0", "v1", "v2", "v3", "v4", "v5", "v6"]
     named = [tuple(ids[place] for place in pair) for pair in fold.train_pairs]
     assert named == [("v0", "v1"), ("v2", "v1")]
     named = [tuple(ids[place] for place in pair) for pair in fold.test_pairs]
     assert named == [("v3", "v4"), ("v5", "v3")]
     assert (fold.dropped_videos, fold.dropped_pairs, fold.seen_test_pairs) == ((), 0, 0)
-    assert not set(fold.train) & set(fold.test)
+    places = [*fold.train, *fold.test, *fold.validation]
+    assert sorted(places) == list(range(7))
+    assert fold.validation.tolist() == [6]
+    assert fold.validation_pairs.shape == (0, 2)
 
 
 def test_videos_without_features_are_dropped_with_their_pairs_and_counted() -> None:
@@ -58,7 +61,7 @@ def test_pairs_follow_from_scores_where_none_are_listed() -> None:
     assert all(fold.videos[a].score > fold.videos[b].score for a, b in fold.test_pairs)
     scores = fold.scores
     assert scores is not None
-    assert scores.tolist() == [0, 1, 2, 3, 4, 5]
+    assert scores.tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_pairs_from_scores_are_made_within_each_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +75,7 @@ def test_pairs_from_scores_are_made_within_each_part_only(monkeypatch: pytest.Mo
     monkeypatch.setattr(protocol, "order_by_score", count)
     table = manifest([], scores=True)
     fold = make_fold(table, "default", ALL - {"v1", "v4"})
-    assert seen == [3, 3]  # train and test
+    assert seen == [3, 0, 3]  # train, one video of val, and test
     assert (len(fold.train_pairs), len(fold.test_pairs), fold.dropped_pairs) == (1, 1, 4)
 
 
@@ -102,8 +105,13 @@ def test_the_digest_tells_labels_apart_and_not_where_files_lie() -> None:
         digest(changed(subject="someone else")),
         digest(manifest(PAIRS[:3])),
         digest(table, ALL - {"v4"}),
+        digest(table, ALL - {"v6"}),
+        digest(changed(parts={"execution": 1.0})),
+        digest(changed(task="suturing")),
+        digest(changed(action_type="tuck")),
+        digest(replace(table, splits={"default": {**table.splits["default"], "v5": "val"}})),
     ]
-    assert len({same, *others}) == 6
+    assert len({same, *others}) == 11
 
 
 def test_a_split_of_pairs_counts_test_pairs_with_a_training_video() -> None:
@@ -120,7 +128,7 @@ def test_a_split_of_pairs_counts_test_pairs_with_a_training_video() -> None:
     [
         ([], ALL, "no pairs and no two different scores; give --pairs"),
         (PAIRS[:2], ALL, "no pair of two test videos in split 'default'"),
-        (PAIRS, set(), r"no pair of two train videos.*\(6 videos have no features\)"),
+        (PAIRS, set(), r"no pair of two train videos.*\(7 videos have no features\)"),
     ],
 )
 def test_nothing_to_learn_or_test(
@@ -139,6 +147,89 @@ def test_targets_are_positions_among_training_videos() -> None:
     assert [(ids[a], ids[b]) for a, b in targets.pairs] == [("v0", "v1"), ("v2", "v1")]
     assert targets.scores is not None
     assert targets.scores.tolist() == [0, 1, 2]
+
+
+def with_validation(pairs: list[tuple[str, str]], scores: bool = False) -> Manifest:
+    """Videos 4 to 6 are of part val, and there is another one."""
+    table = manifest([], scores)
+    videos = [replace(v, parts={"execution": 10.0 + n}) for n, v in enumerate(table.videos)]
+    videos[5] = replace(videos[5], parts={"difficulty": 2.5})
+    videos.append(Video("v7", score=7.0 if scores else None))
+    split = (
+        dict(table.splits["default"]) | dict.fromkeys(("v4", "v5", "v6"), "val") | {"v7": "test"}
+    )
+    return Manifest(tuple(videos), {"default": split}, tuple(Pair(*pair) for pair in pairs))
+
+
+EVERYONE = ALL | {"v7"}
+VALIDATION_PAIRS = [
+    *PAIRS[:2],
+    ("v7", "v3"),
+    ("v6", "v4"),
+    ("v4", "v5"),
+    ("v6", "v0"),
+    ("v7", "v6"),
+]
+
+
+def test_validation_pairs_are_of_two_validation_videos() -> None:
+    fold = make_fold(with_validation(VALIDATION_PAIRS), "default", EVERYONE)
+    ids = [video.id for video in fold.videos]
+
+    def named(pairs: NDArray[np.int64]) -> list[tuple[str, str]]:
+        return [(ids[a], ids[b]) for a, b in pairs]
+
+    assert named(fold.validation_pairs) == [("v6", "v4"), ("v4", "v5")]
+    assert named(fold.train_pairs) == PAIRS[:2]
+    assert named(fold.test_pairs) == [("v7", "v3")]
+    assert [ids[place] for place in fold.validation] == ["v4", "v5", "v6"]
+    fold = make_fold(with_validation(VALIDATION_PAIRS), "default", EVERYONE - {"v6"})
+    assert (fold.dropped_videos, fold.dropped_pairs) == (("v6",), 1)
+    assert [fold.videos[place].id for place in fold.validation] == ["v4", "v5"]
+
+
+def test_validation_targets_are_positions_among_validation_videos() -> None:
+    table = with_validation(VALIDATION_PAIRS, scores=True)
+    order = (*table.videos[5:], *table.videos[:5])
+    fold = make_fold(Manifest(order, table.splits, table.pairs), "default", EVERYONE)
+    for targets, members in (
+        (fold.validation_targets(), fold.validation),
+        (fold.training_targets(), fold.train),
+    ):
+        videos = [fold.videos[place] for place in members]
+        assert targets.scores is not None
+        assert targets.scores.tolist() == [video.score for video in videos]
+        for name, values in targets.parts.items():
+            found = [video.parts.get(name, np.nan) for video in videos]
+            np.testing.assert_array_equal(values, found)
+    ids = [fold.videos[place].id for place in fold.validation]
+    pairs = [(ids[a], ids[b]) for a, b in fold.validation_targets().pairs]
+    assert pairs == [("v6", "v4"), ("v4", "v5")]
+    assert fold.validation_targets().parts.keys() == {"execution", "difficulty"}
+    assert fold.training_targets().parts.keys() == {"execution"}
+
+
+def test_without_scores_targets_have_pairs_and_parts() -> None:
+    targets = make_fold(with_validation(VALIDATION_PAIRS), "default", EVERYONE).training_targets()
+    assert targets.scores is None
+    assert targets.parts["execution"].tolist() == [10, 11, 12]
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_parts_of_a_score_are_shuffled_with_it(scores: bool) -> None:
+    values = np.arange(50.0)
+    parts = {"execution": 2 * values, "difficulty": values + 100}
+    targets = Targets(np.zeros((0, 2), np.int64), values if scores else None, parts)
+    noise = shuffled(targets, np.random.default_rng(0))
+    order = noise.parts["difficulty"] - 100
+    assert sorted(order) == values.tolist()
+    assert not np.array_equal(order, values)
+    np.testing.assert_array_equal(noise.parts["execution"], 2 * order)
+    if scores:
+        assert noise.scores is not None
+        np.testing.assert_array_equal(noise.scores, order)
+    else:
+        assert noise.scores is None
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60))

@@ -1,17 +1,21 @@
 """Recipes: what a user writes, and what a run folder keeps."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from aqakit.features.errors import RecipeError
-from aqakit.models.recipe import Recipe
+from aqakit.features.spec import FeatureKey
+from aqakit.models.head import Fitting
+from aqakit.models.recipe import Recipe, assign_roles, roles_of
 
 ATTENTION = "rank-aware-attention"
 
 
 def make(*settings: str, head: str = ATTENTION) -> Recipe:
-    return Recipe.make(head, "flow-hist.x", "default", [0, 1], settings)
+    return Recipe.make(head, {"features": FeatureKey("flow-hist.x")}, "default", [0, 1], settings)
 
 
 def test_settings_take_the_type_of_the_option() -> None:
@@ -21,9 +25,45 @@ def test_settings_take_the_type_of_the_option() -> None:
     assert options["filters"] == 3
 
 
-def test_json_round_trip() -> None:
-    recipe = make("epochs=7")
-    assert Recipe.from_json(recipe.to_json()) == recipe
+@pytest.mark.parametrize("fitting", [Fitting(), Fitting(0.5, 3, "bfloat16")])
+def test_json_round_trip(fitting: Fitting) -> None:
+    recipe = replace(make("epochs=7"), fitting=fitting, start_from="runs/one", shuffled=True)
+    again = Recipe.from_json(recipe.to_json())
+    assert again == recipe
+    assert isinstance(again.fitting, Fitting)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fitting": Fitting(clip_norm=1)},
+        {"fitting": Fitting(patience=1)},
+        {"fitting": Fitting(precision="float64")},
+        {"start_from": "runs/one"},
+        {"shuffled": True},
+        {"features": {"features": FeatureKey("i3d.x")}},
+        {"seeds": (0,)},
+    ],
+)
+def test_whatever_changes_numbers_makes_another_recipe(changed: dict[str, Any]) -> None:
+    other = replace(make(), **changed)
+    assert other != make()
+    assert other.to_json() != make().to_json()
+
+
+def test_fitting_is_given_from_outside() -> None:
+    fitting = Fitting(2, 5, "float64")
+    recipe = Recipe.make("svr", {}, "default", [0], fitting=fitting, start_from="runs/one")
+    assert (recipe.fitting, recipe.start_from) == (fitting, "runs/one")
+
+
+@pytest.mark.parametrize(
+    "values", [{"clip_norm": -1}, {"patience": -1}, {"clip_norm": float("nan")}]
+)
+def test_fitting_out_of_range_is_refused(values: dict[str, float]) -> None:
+    ((name, value),) = values.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}; it must be 0 or more"):
+        Fitting(**values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +90,7 @@ def test_an_unknown_head_names_the_known_ones() -> None:
 
 def test_no_seed_is_an_error() -> None:
     with pytest.raises(RecipeError, match="no seeds"):
-        Recipe.make(ATTENTION, "x", "default", [])
+        Recipe.make(ATTENTION, {}, "default", [])
 
 
 @pytest.mark.parametrize(
@@ -59,6 +99,9 @@ def test_no_seed_is_an_error() -> None:
         lambda values: values.pop("head"),
         lambda values: values.update(extra=1),
         lambda values: values["options"].update(unknown=1),
+        lambda values: values.pop("fitting"),
+        lambda values: values["fitting"].update(extra=1),
+        lambda values: values["fitting"].update(patience=-1),
     ],
 )
 def test_a_damaged_recipe_is_one_line(damage: object) -> None:
@@ -68,3 +111,99 @@ def test_a_damaged_recipe_is_one_line(damage: object) -> None:
         Recipe.from_json(json.dumps(values))
     with pytest.raises(RecipeError, match="not a recipe"):
         Recipe.from_json("{")
+
+
+# Roles.
+
+RGB, FLOW = FeatureKey("resnet101.rgb.pool.x"), FeatureKey("resnet101.flow.pool.x")
+KINEMATICS = [FeatureKey(f"kinematics.track.{name}.x") for name in ("primary", "secondary")]
+SCENE = FeatureKey("i3d.rgb.logits.x")
+
+
+def find(text: str) -> FeatureKey:
+    """A store whose keys need no looking up."""
+    return FeatureKey(text)
+
+
+def test_one_feature_needs_no_role() -> None:
+    assert assign_roles(ATTENTION, [RGB], find) == {"features": RGB}
+    assert assign_roles(ATTENTION, [f"features={RGB}"], find) == {"features": RGB}
+
+
+def test_a_key_alone_takes_the_role_of_its_stream_where_there_is_one() -> None:
+    for words in ([FLOW, RGB], [RGB, FLOW], [f"flow={FLOW}", RGB]):
+        assert list(assign_roles("deep-ranking", words, find).items()) == [
+            ("rgb", RGB),
+            ("flow", FLOW),
+        ]
+    assert assign_roles("deep-ranking", [FLOW], find) == {"flow": FLOW}
+    assert assign_roles(ATTENTION, [FLOW], find) == {"features": FLOW}
+    assert assign_roles("pairwise-mlp", [KINEMATICS[0]], find) == {"features": KINEMATICS[0]}
+
+
+def test_roles_come_in_the_order_of_the_head() -> None:
+    words = [f"scene={SCENE}", f"secondary={KINEMATICS[1]}", f"primary={KINEMATICS[0]}"]
+    found = assign_roles("aim", words, find)
+    assert (
+        list(found) == [role.name for role in roles_of("aim")] == ["primary", "secondary", "scene"]
+    )
+    assert list(found.values()) == [*KINEMATICS, SCENE]
+
+
+def test_altered_versions_are_numbered_and_stand_behind() -> None:
+    variants = [FeatureKey(f"c3d.rgb.fc6.x-{n}") for n in range(12)]
+    words = [*(f"variant={key}" for key in variants[:5]), RGB]
+    words += [f"variant={key}" for key in variants[5:]]
+    found = assign_roles("siamese-lstm", words, find)
+    names = ["features", *(f"variant-{n}" for n in range(1, 13))]
+    assert list(found.items()) == list(zip(names, [RGB, *variants], strict=True))
+    recipe = Recipe.make("siamese-lstm", found, "default", [0])
+    assert recipe.feature_text == RGB
+
+
+def test_the_text_of_several_features_names_all() -> None:
+    found = assign_roles("deep-ranking", [RGB, FLOW], find)
+    assert Recipe.make("deep-ranking", found, "default", [0]).feature_text == f"{RGB} + {FLOW}"
+
+
+@pytest.mark.parametrize(
+    ("head", "words", "line"),
+    [
+        ("aim", [f"scene={SCENE}", f"flow={FLOW}"], "aim has no feature 'flow'; it has: primary ("),
+        (
+            ATTENTION,
+            [f"rgb={RGB}"],
+            "has no feature 'rgb'; it has: features (one vector a time ste",
+        ),
+        (ATTENTION, [RGB, FLOW], f": features is given twice, as {RGB} and {FLOW}; leave one out"),
+        (
+            "deep-ranking",
+            [RGB, f"rgb={SCENE}"],
+            f": rgb is given twice, as {RGB} and {SCENE}; leave",
+        ),
+        (
+            "aim",
+            [f"primary={KINEMATICS[0]}"],
+            "aim needs scene (the whole scene, one vector a step",
+        ),
+        (
+            "siamese-lstm",
+            [f"variant={RGB}"],
+            "siamese-lstm needs features (one vector a clip); give",
+        ),
+        (
+            "deep-ranking",
+            [],
+            "deep-ranking needs rgb (one vector a segment, of its picture), flow (",
+        ),
+        ("nobody", [RGB], "no head 'nobody'; choose one of"),
+    ],
+)
+def test_roles_that_do_not_fit_are_one_line(head: str, words: list[str], line: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        assign_roles(head, words, find)
+    message = str(caught.value)
+    assert line in message
+    assert "\n" not in message
+    if "needs" in line:
+        assert message.endswith("; give each as --feature ROLE=KEY")

@@ -5,19 +5,33 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from aqakit.features.errors import DiskFullError, RecipeError, StoreError
 from aqakit.features.manifest import Manifest, Pair, Video
+from aqakit.features.spec import FeatureKey
 from aqakit.models import protocol
 from aqakit.models import run as runs
 from aqakit.models.data import Targets, VideoFeatures
-from aqakit.models.heads.rank_aware_attention import RankAwareAttentionHead
+from aqakit.models.deep import DeepHead
+from aqakit.models.head import Fitting
 from aqakit.models.protocol import Fold, make_fold
 from aqakit.models.recipe import Recipe
-from aqakit.models.run import Run, check_free, finished_rows, read_rows, train_run, write_run
+from aqakit.models.run import (
+    Manner,
+    Run,
+    check_free,
+    finished_rows,
+    read_heads,
+    read_rows,
+    train_run,
+    training_of,
+    write_run,
+)
+from aqakit.models.together import Work, train_seeds
 
 VIDEOS = 8
 
@@ -28,25 +42,36 @@ def table(pairs: tuple[Pair, ...] = ()) -> Manifest:
     return Manifest(videos, {"default": split}, pairs)
 
 
+def validated() -> Manifest:
+    """Videos 2, 4 and 6 do not train; they validate."""
+    manifest = table()
+    split = {**manifest.splits["default"], "v2": "val", "v4": "val", "v6": "val"}
+    more = (*manifest.videos, Video("v8", score=8.0), Video("v9", score=9.0))
+    return Manifest(more, {"default": {**split, "v8": "train", "v9": "train"}})
+
+
 def fold(manifest: Manifest | None = None) -> Fold:
-    return make_fold(manifest or table(), "default", {f"v{number}" for number in range(VIDEOS)})
+    return make_fold(manifest or table(), "default", {f"v{number}" for number in range(10)})
 
 
 def recipe(*settings: str, head: str = "ranksvm", seeds: int = 2) -> Recipe:
-    return Recipe.make(head, "i3d.rgb.pool", "default", range(seeds), settings)
+    feature = {"features": FeatureKey("i3d.rgb.pool")}
+    return Recipe.make(head, feature, "default", range(seeds), settings)
 
 
 def features() -> list[VideoFeatures]:
     rng = np.random.default_rng(0)
     return [
-        VideoFeatures(f"v{number}", rng.normal(number, 1, (3, 2)), np.zeros((3, 3)))
-        for number in range(VIDEOS)
+        VideoFeatures.of(f"v{number}", rng.normal(number, 1, (3, 2)), np.zeros((3, 3)))
+        for number in range(10)
     ]
 
 
 def trained(chosen: Recipe | None = None, labels: Fold | None = None) -> Run:
     labels = labels or fold()
-    return train_run(chosen or recipe(), labels, features()[: len(labels.videos)])
+    own = {video.id for video in labels.videos}
+    videos = [video for video in features() if video.id in own]
+    return train_run(chosen or recipe(), labels, videos, Manner(together="off"))
 
 
 def test_targets_are_worked_out_once_and_shuffled_anew_for_each_seed(
@@ -71,11 +96,135 @@ def test_targets_are_worked_out_once_and_shuffled_anew_for_each_seed(
     assert [targets is made[0] for targets in given] == [True] * 3
 
 
+def works(
+    chosen: Recipe, labels: Fold, monkeypatch: pytest.MonkeyPatch, manner: Manner
+) -> list[Work]:
+    """What is handed to training."""
+    seen: list[Work] = []
+
+    def watch(recipe: Recipe, handed: list[Work], *rest: Any) -> Any:
+        seen.extend(handed)
+        return train_seeds(recipe, handed, *rest)
+
+    monkeypatch.setattr(runs, "train_seeds", watch)
+    own = {video.id for video in labels.videos}
+    train_run(chosen, labels, [video for video in features() if video.id in own], manner)
+    return seen
+
+
+def test_each_seed_is_trained_on_the_training_part_and_validated_on_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = replace(recipe(), fitting=Fitting(patience=3), start_from="runs/one")
+    manner = Manner(tensorboard=tmp_path / "events", checkpoint_seconds=7)
+    found = works(chosen, fold(validated()), monkeypatch, manner)
+    assert [work.seed for work in found] == [0, 1]
+    for work in found:
+        assert [video.id for video in work.videos] == ["v0", "v8", "v9"]
+        assert work.targets.scores is not None
+        assert work.targets.scores.tolist() == [0, 8, 9]
+        assert work.session.validation is not None
+        videos, targets = work.session.validation
+        assert [video.id for video in videos] == ["v2", "v4", "v6"]
+        assert sorted(map(tuple, targets.pairs.tolist())) == [(1, 0), (2, 0), (2, 1)]
+        assert work.session.fitting == Fitting(patience=3)
+        assert work.session.start_from == Path(f"runs/one/seed-{work.seed}")
+        assert work.session.checkpoint_seconds == 7
+        assert work.tensorboard == tmp_path / "events" / f"seed-{work.seed}"
+
+
+def test_without_validation_videos_there_is_no_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    for work in works(recipe(), fold(), monkeypatch, Manner()):
+        assert work.session.validation is None
+        assert work.session.start_from is None
+        assert work.tensorboard is None
+
+
+def test_test_videos_change_nothing_that_is_learned() -> None:
+    """Not even with patience: only videos of part val choose the epoch."""
+    settings = ("epochs=12", "hidden=4", "learning_rate=0.05", "filters=1")
+    chosen = recipe(*settings, head="rank-aware-attention", seeds=1)
+    chosen, labels = replace(chosen, fitting=Fitting(patience=2)), fold(validated())
+    videos = features()
+    run = train_run(chosen, labels, videos, Manner())
+    assert 2 < len(run.logs[0]) < 12
+    rng = np.random.default_rng(9)
+    tests = set(labels.test.tolist())
+    other = [
+        VideoFeatures.of(video.id, rng.normal(-5, 9, (3, 2)), video.times) if n in tests else video
+        for n, video in enumerate(videos)
+    ]
+    again = train_run(chosen, labels, other, Manner())
+    assert again.logs == run.logs
+    assert not np.allclose(again.scores[:, labels.test], run.scores[:, labels.test])
+    kept = [place for place in range(10) if place not in tests]
+    np.testing.assert_array_equal(again.scores[:, kept], run.scores[:, kept])
+    # And validation videos do choose.
+    others = set(labels.validation.tolist())
+    chosen_by = [
+        VideoFeatures.of(video.id, -video.values, video.times) if n in others else video
+        for n, video in enumerate(videos)
+    ]
+    assert train_run(chosen, labels, chosen_by, Manner()).logs != run.logs
+
+
+def test_validation_accuracy_is_in_the_log_and_validation_videos_in_the_predictions(
+    tmp_path: Path,
+) -> None:
+    chosen = recipe("epochs=3", "hidden=2", head="rank-aware-attention", seeds=1)
+    run = trained(chosen, fold(validated()))
+    write_run(run, tmp_path / "run")
+    with (tmp_path / "run" / "training_log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["validation_accuracy"]) for row in rows] == [
+        losses["validation_accuracy"] for losses in run.logs[0]
+    ]
+    with (tmp_path / "run" / "predictions.csv").open() as file:
+        parts = {row["id"]: row["part"] for row in csv.DictReader(file)}
+    assert [id for id, part in parts.items() if part == "val"] == ["v2", "v4", "v6"]
+    assert {part for id, part in parts.items()} == {"train", "val", "test"}
+
+
+def test_videos_must_be_those_of_the_fold() -> None:
+    for videos in (features(), features()[7::-1]):
+        with pytest.raises(ValueError, match="videos must be those of the fold, in its order"):
+            train_run(recipe(), fold(), videos, Manner())
+
+
+@pytest.mark.parametrize("head", ["rank-aware-attention", "ranksvm"])
+def test_heads_of_a_folder_score_as_they_did(tmp_path: Path, head: str) -> None:
+    settings = ("epochs=2", "hidden=2") if head != "ranksvm" else ()
+    run = trained(recipe(*settings, head=head))
+    write_run(run, tmp_path / "run")
+    chosen, heads = read_heads(tmp_path / "run")
+    assert chosen == run.recipe
+    for found, scores in zip(heads, run.scores, strict=True):
+        np.testing.assert_array_equal(found.score(features()[:VIDEOS]), scores)
+    with pytest.raises(RecipeError, match="none is no run .*train it again"):
+        read_heads(tmp_path / "none")
+
+
+def test_only_the_very_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    def kept(chosen: Recipe, labels: Fold) -> bool:
+        """Whether it finds what the call before, which broke off, left."""
+        with pytest.raises(KeyboardInterrupt), training_of(out, chosen, labels) as folder:
+            found = (folder / "seed-0").exists()
+            (folder / "seed-0").touch()
+            raise KeyboardInterrupt
+        return found
+
+    assert not kept(recipe(), fold())
+    assert kept(recipe(), fold())
+    for chosen, labels in ((recipe("C=2"), fold()), (recipe(), fold(validated()))):
+        assert not kept(chosen, labels)
+        assert not kept(recipe(), fold())
+
+
 def test_scores_that_are_not_finite_are_told_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        RankAwareAttentionHead, "score", lambda self, videos: np.full(len(videos), np.nan)
-    )
-    chosen = recipe("epochs=1", "hidden=2", head="rank-aware-attention")
+    monkeypatch.setattr(DeepHead, "score", lambda self, videos: np.full(len(videos), np.nan))
+    chosen = recipe("epochs=1", "hidden=2", head="rank-aware-attention", seeds=1)
     with pytest.raises(RecipeError, match=r"diverged with seed 0.*not finite; lower learning_rate"):
         trained(chosen)
 
@@ -96,6 +245,9 @@ def test_only_the_very_run_is_taken_for_finished(tmp_path: Path) -> None:
     assert repr(read_rows(tmp_path / "run")) == repr(list(run.rows))
     others = [
         (recipe("C=2"), fold()),
+        (replace(recipe(), fitting=Fitting(patience=3)), fold()),
+        (replace(recipe(), start_from="runs/one"), fold()),
+        (recipe(), fold(validated())),
         (recipe(seeds=1), fold()),
         (recipe(), fold(table((Pair("v2", "v0"), Pair("v3", "v1"))))),
     ]

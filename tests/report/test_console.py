@@ -99,6 +99,15 @@ def test_runs_show_spread_interval_and_losses_and_shared_controls_once() -> None
     assert "careful: 3 test pairs hold a video that also trains" in console.export_text()
 
 
+def test_each_of_several_features_is_shown_short() -> None:
+    console = shown()
+    both = "resnet101.rgb.conv5.segments-25 + i3d.flow.pool.stacks-400"
+    print_runs(console, [[row("one", feature=both, seen_test_pairs=3)]])
+    text = console.export_text()
+    assert "resnet101 conv5 + i3d pool: 5 test pairs of 4 videos" in text
+    assert "segments-25" not in text
+
+
 def test_columns_and_losses_are_shown_only_where_there_are_any() -> None:
     console = shown()
     print_runs(console, [[row("one", dropped_videos=0, dropped_pairs=0)]])

@@ -24,7 +24,7 @@ def _problem(seed: int, noise: float = 0.5) -> tuple[NDArray[np.float64], NDArra
 
 def _features(rows: NDArray[np.float64]) -> list[VideoFeatures]:
     return [
-        VideoFeatures(f"v{number}", row[None], np.array([[0.0, 0.5, 1]]))
+        VideoFeatures.of(f"v{number}", row[None], np.array([[0.0, 0.5, 1]]))
         for number, row in enumerate(rows)
     ]
 

@@ -23,7 +23,7 @@ def _videos(seed: int) -> tuple[list[VideoFeatures], NDArray[np.float64]]:
         values = rng.normal(size=(10, 3))
         values[:, 0] += level
         values[:, 1] *= 1000  # another scale, which must not matter
-        videos.append(VideoFeatures(f"v{number}", values, np.zeros((10, 3))))
+        videos.append(VideoFeatures.of(f"v{number}", values, np.zeros((10, 3))))
     return videos, 50 + 20 * skill
 
 
