@@ -99,7 +99,7 @@ class Options:
             deviation 5, and turns them back (our choice); ``raw`` learns them as they are (the
             paper). Adam with so strong a decay moves weights that matter less to the loss than to the
             decay towards 0 and stops where the two balance, which depends on the unit of the scores:
-            five is about the deviation of the paper's surgical scores, 6 to 30.
+            five suits scores from 6 to 30, as the paper's surgical ones are.
         standardise: scale each channel to mean 0 and deviation 1 over the training videos (our
             choice: the units of kinematics differ, and metres would drown in logits).
 

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from aqakit.features.errors import RecipeError
 from aqakit.models.data import Stream, Targets, VideoFeatures
 from aqakit.models.deep import DeepHead, Job, fit_batched
-from aqakit.models.head import DEFAULT_SESSION
+from aqakit.models.head import DEFAULT_SESSION, Session
 from aqakit.models.heads.aim import (
     AIM,
     ROLES,
@@ -770,6 +770,28 @@ def test_heads_trained_at_once_are_heads_trained_alone() -> None:
     for job, head in zip(jobs, alone, strict=True):
         found, expected = job.head.score(job.videos), head.score(job.videos)
         assert found == pytest.approx(expected, abs=1e-4)
+
+
+class _Break(Exception):
+    pass
+
+
+def test_interrupted_training_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
+    options = replace(SMALL, dropout=0.2, learning_rate=0.05, epochs=5)
+    videos, targets = _data(11)
+    whole, broken = build(options, 0, "cpu"), build(options, 0, "cpu")
+    log = whole.fit(videos, targets)
+
+    def stop(epoch: int, epochs: int, losses: Mapping[str, float]) -> None:
+        if epoch == 4:
+            raise _Break
+
+    session = Session(checkpoint=tmp_path / "checkpoint", checkpoint_seconds=0)
+    with pytest.raises(_Break):
+        broken.fit(videos, targets, replace(session, on_epoch=stop))
+    again = build(options, 0, "cpu")
+    assert again.fit(videos, targets, session) == log
+    assert np.array_equal(again.score(videos), whole.score(videos))
 
 
 # Mistakes.
