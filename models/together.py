@@ -4,6 +4,7 @@ All ways give the same numbers: the batched model up to rounding, the others to 
 of threads.
 """
 
+import functools
 import json
 import os
 import threading
@@ -202,13 +203,12 @@ def _given_up_quietly(outputs: Iterator[Any]) -> Iterator[None]:
 def _train_in_process(
     recipe: Recipe, work: Work, device: str, threads: int, progress: Path, parent: int
 ) -> Trained | UserError:
+    _end_with(parent)
     torch.set_num_threads(threads)
     told = 0.0
 
     def report(epoch: int, epochs: int, losses: Mapping[str, float]) -> None:
         nonlocal told
-        if os.getppid() != parent:
-            os._exit(1)  # the command was killed, and may have been given again
         if time.monotonic() - told > _POLL_SECONDS or epoch == epochs:
             told = time.monotonic()
             aside = progress.with_suffix(".new")
@@ -220,6 +220,18 @@ def _train_in_process(
     except UserError as error:
         # Joblib would wrap it, and the one line would be lost in a traceback.
         return error
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """Let this process end soon after the command, which may be killed, and then given again."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -373,10 +373,11 @@ def _kill(words: list[str], checkpoint: Path, epochs: int) -> None:
         workers = _children(process.pid)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
+    assert epochs <= _epochs_done(checkpoint) < EPOCHS
+    deadline = time.monotonic() + 20
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "a process outlived the command"
         time.sleep(0.01)
-    assert epochs <= _epochs_done(checkpoint) < EPOCHS  # nobody went on training
 
 
 def _children(parent: int) -> list[int]:
