@@ -143,9 +143,10 @@ def _train_one(
 def _batched(
     recipe: Recipe, works: Sequence[Work], device: str, checkpoint: Path | None, on_seed: OnSeed
 ) -> list[Trained]:
+    told = 0
     with ExitStack() as stack:
         jobs = []
-        for number, work in enumerate(works):
+        for work in works:
             log_epoch = stack.enter_context(logging_to(work.tensorboard))
 
             def on_epoch(
@@ -153,11 +154,13 @@ def _batched(
                 epochs: int,
                 losses: Mapping[str, float],
                 log_epoch: Callable[..., None] = log_epoch,
-                number: int = number,
+                seed: int = work.seed,
             ) -> None:
+                nonlocal told
                 log_epoch(epoch, epochs, losses)
-                if number == 0:  # all are equally far
-                    on_seed(len(works) * epoch / epochs, works[0].seed, epoch, losses)
+                if epoch > told:  # all that have not stopped are equally far
+                    told = epoch
+                    on_seed(len(works) * epoch / epochs, seed, epoch, losses)
 
             head = recipe.build(work.seed, device)
             if not isinstance(head, DeepHead):
