@@ -37,6 +37,7 @@ from ..network import (
     draw_dropout,
     dropout,
 )
+from ..ranges import require_bounded, require_counts
 from ..recurrent import LSTM
 from ..schedules import constant, cycle, step_decay
 
@@ -66,8 +67,6 @@ _STREAMS = ("scene_weight", "interaction_weight")
 _CYCLE_FACTORS, _CYCLE_ENDS = (1.0, 0.1, 0.01), (20, 50, 100)
 _STEPS, _STEP_FACTOR = 3, 0.1
 _DEVIATION = 5.0  # of rescaled scores
-# Far above every sensible setting, and far below where a step would overflow float32.
-_LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -122,15 +121,9 @@ class Options:
     standardise: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "regression_hidden", "epochs", "batch_videos"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("learning_rate", "weight_decay"):
-            value = getattr(self, name)
-            if not 0 <= value <= _LARGEST:  # nor nan
-                raise ValueError(f"{name} is {value}; it must be from 0 to {_LARGEST:g}")
-        if self.learning_rate == 0:
-            raise ValueError("learning_rate is 0; it must be positive")
+        require_counts(self, "hidden", "regression_hidden", "epochs", "batch_videos")
+        require_bounded(self, "weight_decay")
+        require_bounded(self, "learning_rate", positive=True)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must be from 0 to less than 1")
         if not 0 <= self.theta <= 1:

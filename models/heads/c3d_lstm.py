@@ -13,7 +13,6 @@ learning rate and spares them weight decay; here they are treated like all other
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -40,6 +39,7 @@ from ..network import (
     draw_dropout,
     dropout,
 )
+from ..ranges import require_counts, require_not_negative, require_positive
 from ..recurrent import LSTM
 
 Labels = Literal["incremental", "final"]
@@ -93,17 +93,9 @@ class Options:
     standardise_scores: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "epochs", "batch_videos"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("learning_rate", "C"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive and finite")
-        for name in ("weight_decay", "epsilon"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; it must be finite and not negative"
-                )
+        require_counts(self, "hidden", "epochs", "batch_videos")
+        require_positive(self, "learning_rate", "C")
+        require_not_negative(self, "weight_decay", "epsilon")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
 

@@ -12,7 +12,6 @@ paper's (not checked against its text). What it shares with temporal segment net
 """
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +38,7 @@ from ..network import (
     draw_dropout,
     off_steps,
 )
+from ..ranges import require_counts, require_not_negative, require_positive
 from ..two_stream import explained, fused, steps_at, take_steps, video_scores
 
 ROLES = (
@@ -87,12 +87,8 @@ class Options:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("segments", "epochs", "batch_pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("margin", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive and finite")
+        require_counts(self, "segments", "epochs", "batch_pairs")
+        require_positive(self, "margin", "learning_rate")
         if not 0 < self.beta <= 1:
             raise ValueError(f"beta is {self.beta}; it must be more than 0 and at most 1")
         if not 0 <= self.rgb_weight <= 1:
@@ -102,10 +98,7 @@ class Options:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; it must be at least 0 and less than 1"
                 )
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                f"weight_decay is {self.weight_decay}; it must be finite and not negative"
-            )
+        require_not_negative(self, "weight_decay")
 
 
 class SegmentRanker(Network):

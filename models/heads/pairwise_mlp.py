@@ -12,7 +12,6 @@ else is our choice.
 
 import functools
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +37,7 @@ from ..network import (
     along_steps,
     off_steps,
 )
+from ..ranges import require_counts, require_not_negative, require_positive
 from ..two_stream import explained, fused, steps_at, take_steps, video_scores
 
 Unit = Literal["segment", "video"]
@@ -79,18 +79,11 @@ class Options:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("margin", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive and finite")
+        require_counts(self, "epochs", "batch_pairs")
+        require_positive(self, "margin", "learning_rate")
         if not 0 <= self.rgb_weight <= 1:
             raise ValueError(f"rgb_weight is {self.rgb_weight}; it must be from 0 to 1")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                f"weight_decay is {self.weight_decay}; it must be finite and not negative"
-            )
+        require_not_negative(self, "weight_decay")
 
 
 class PairwiseMLP(Network):

@@ -1,6 +1,5 @@
 """RankSVM (Joachims, KDD 2002): a linear score that orders pairs, over pooled features."""
 
-import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from ...features.errors import RecipeError
 from ..data import Targets
 from ..head import ONE_FEATURE
 from ..pooled import Kind, PooledHead, Pooling
+from ..ranges import require_positive
 
 # The objective found is within this share of the least; some 20 steps reach it.
 _GAP = 1e-8
@@ -42,8 +42,7 @@ class Options:
     pooling: Pooling = "mean-deviation"
 
     def __post_init__(self) -> None:
-        if not 0 < self.C < math.inf:
-            raise ValueError(f"C is {self.C}; it must be positive and finite")
+        require_positive(self, "C")
 
 
 class RankSVM(BaseEstimator):  # type: ignore[misc]

@@ -31,6 +31,7 @@ from ..head import Explanation, Role
 from ..method import Memory, Method, Seen
 from ..metric_pairs import Pairs, metric_pairs
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
+from ..ranges import require_bounded, require_counts
 from ..recurrent import LSTM
 
 ROLES = (
@@ -47,8 +48,6 @@ _FAULTY_BELOW = 0.5
 # Whether a saved head's phase 1 was trained; also tells it from other heads.
 _METRIC_WORD = "siamese_metric"
 _LEARNED = "learned"
-# Far above every sensible setting, and far below where a step would overflow float32.
-_LARGEST = 1e9
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "linear": lambda x: x}
 
 
@@ -109,18 +108,12 @@ class Options:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        least = {"pairs": 2, "metric_types": 0, "experts": 0}
-        for name in ("hidden", "first", "second", "epochs", "batch", "scoring_epochs", *least):
-            if getattr(self, name) < least.get(name, 1):
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; it must be at least {least.get(name, 1)}"
-                )
-        for name in ("threshold", "learning_rate", "scoring_rate"):
-            value = getattr(self, name)
-            if not 0 <= value <= _LARGEST:  # nor nan
-                raise ValueError(f"{name} is {value}; it must be from 0 to {_LARGEST:g}")
-            if value == 0 and name != "threshold":
-                raise ValueError(f"{name} is 0; it must be positive")
+        counts = ("hidden", "first", "second", "epochs", "batch", "scoring_epochs")
+        require_counts(self, *counts)
+        require_counts(self, "pairs", least=2)
+        require_counts(self, "metric_types", "experts", least=0)
+        require_bounded(self, "threshold")
+        require_bounded(self, "learning_rate", "scoring_rate", positive=True)
 
     @property
     def learns_metric(self) -> bool:

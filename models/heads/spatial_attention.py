@@ -30,6 +30,7 @@ from ..head import Explanation, Role
 from ..losses import margin_ranking_loss
 from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
+from ..ranges import require_bounded, require_counts
 from ..recurrent import GRUCell
 
 Reading = Literal["paper", "released"]
@@ -44,8 +45,6 @@ _KERNEL = 2  # of the first fusion layer, section 3.5
 _STRIDES: dict[Reading, int] = {"paper": 1, "released": 2}
 _CBAM_REDUCTION = 16  # Woo et al., section 4
 _CBAM_KERNEL = 7  # Woo et al., equation 3
-# Far above every sensible setting, and far below where a step would overflow float32.
-_LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,9 @@ class Options:
     reading: Reading = "paper"
 
     def __post_init__(self) -> None:
-        for name in ("fusion", "channels", "hidden", "attend", "epochs", "batch_pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("learning_rate", "weight_decay", "margin"):
-            value = getattr(self, name)
-            if not 0 <= value <= _LARGEST:  # nor nan
-                raise ValueError(f"{name} is {value}; it must be from 0 to {_LARGEST:g}")
-        if self.learning_rate == 0:
-            raise ValueError("learning_rate is 0; it must be positive")
+        require_counts(self, "fusion", "channels", "hidden", "attend", "epochs", "batch_pairs")
+        require_bounded(self, "weight_decay", "margin")
+        require_bounded(self, "learning_rate", positive=True)
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is {self.momentum}; it must be from 0 to less than 1")
 

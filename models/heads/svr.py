@@ -4,7 +4,6 @@ As in Pirsiavash et al., ECCV 2014, and after, with statistics over time in plac
 descriptors.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +18,7 @@ from ...features.errors import RecipeError
 from ..data import Targets
 from ..head import ONE_FEATURE
 from ..pooled import Kind, PooledHead, Pooling
+from ..ranges import require_not_negative, require_positive
 
 Kernel = Literal["rbf", "linear"]
 
@@ -45,10 +45,8 @@ class Options:
     pooling: Pooling = "mean-deviation"
 
     def __post_init__(self) -> None:
-        if not 0 < self.C < math.inf:
-            raise ValueError(f"C is {self.C}; it must be positive and finite")
-        if not 0 <= self.epsilon < math.inf:
-            raise ValueError(f"epsilon is {self.epsilon}; it must be finite and not negative")
+        require_positive(self, "C")
+        require_not_negative(self, "epsilon")
 
 
 def build(options: Options, seed: int, device: str) -> PooledHead:

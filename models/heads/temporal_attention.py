@@ -30,11 +30,10 @@ from ..head import ONE_FEATURE, Explanation
 from ..losses import diversity_loss, margin_ranking_loss
 from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
+from ..ranges import require_bounded, require_counts
 
 ROLES = ONE_FEATURE
 Pooling = Literal["softmax", "uniform", "last-segment", "stpn"]
-# Far above every sensible setting, and far below where a step would overflow float32.
-_LARGEST = 1e9
 _NUMBERS = ("learning_rate", "noise", "ranking_margin", "diversity_weight", "sparsity_weight")
 
 
@@ -76,15 +75,9 @@ class Options:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("filters", "hidden", "epochs", "batch_pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in _NUMBERS:
-            value = getattr(self, name)
-            if not 0 <= value <= _LARGEST:  # nor nan
-                raise ValueError(f"{name} is {value}; it must be from 0 to {_LARGEST:g}")
-        if self.learning_rate == 0:
-            raise ValueError("learning_rate is 0; it must be positive")
+        require_counts(self, "filters", "hidden", "epochs", "batch_pairs")
+        require_bounded(self, *_NUMBERS)
+        require_bounded(self, "learning_rate", positive=True)
         if self.diversity_weight and self.pooling != "softmax":
             raise ValueError(
                 f"diversity_weight is {self.diversity_weight} with pooling={self.pooling}; only "
