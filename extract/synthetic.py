@@ -1,8 +1,8 @@
 """Generate a set of videos of known skill, with manifest, pairs and truth.
 
 The set stands in for recordings where none are at hand: ``synthetic_plan`` scripts each
-performance, ``synthetic_scene`` draws it, and this file chooses who performs how well and writes
-everything down.
+performance, ``synthetic_scene`` draws it, ``synthetic_kinematics`` measures it where two tools work
+together, and this file chooses who performs how well and writes everything down.
 """
 
 import csv
@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ..features.errors import UserError
+from .synthetic_kinematics import HEADER, kinematics
 from .synthetic_plan import Performance, plan
 from .synthetic_scene import render
 
@@ -30,6 +31,8 @@ PAIR_MARGIN = 0.2
 _TEST_SHARE = 0.3
 # Skill of one subject's performances varies by this much either way.
 _FORM = 0.12
+# Streams of random numbers of the seed of a set; who performs how well takes the seed alone.
+_SPLIT_STREAM, _SYNCHRONISATION_STREAM = 1, 2
 
 
 class FolderTakenError(UserError):
@@ -48,12 +51,15 @@ def generate(
     size: tuple[int, int] = (160, 120),
     fps: float = 10.0,
     margin: float = PAIR_MARGIN,
+    second_agent: bool = False,
 ) -> list[Performance]:
     """Write a set of videos with its labels.
 
     The folder appears when it is complete. It holds ``videos/<id>.mp4``; ``manifest.csv`` with the
     columns id, path (from the folder), score, subject and split; ``pairs.csv`` with the columns
-    better and worse; and ``truth.json`` with the skill, mistakes and tool path of each video.
+    better and worse; and ``truth.json`` with the skill, mistakes, tool path and peg paths of each
+    video. Of a set with a second agent the manifest also has both parts of the skill, the truth
+    has them and the path of the second tool, and ``kinematics/<id>.csv`` says what both tools do.
 
     Args:
         folder: must not exist, or be empty.
@@ -62,6 +68,7 @@ def generate(
         size: width and height in pixels, both even.
         fps: frames a second.
         margin: pairs hold all videos whose skill differs by more than this.
+        second_agent: whether a second tool assists the first.
 
     Returns:
         The performances in the order of the manifest.
@@ -71,7 +78,7 @@ def generate(
         UnwritableError: the disk is full, or the folder may not be written.
         ValueError: fewer than two videos, or a size or rate that cannot be drawn.
     """
-    performances = draw_performances(count, seed, size=size, fps=fps)
+    performances = draw_performances(count, seed, size=size, fps=fps, second_agent=second_agent)
     split = split_subjects(performances, seed)
     try:
         if folder.exists() and any(folder.iterdir()):
@@ -85,6 +92,11 @@ def generate(
             _write_manifest(made / "manifest.csv", performances, split)
             _write_rows(made / "pairs.csv", ("better", "worse"), _pairs(performances, margin))
             _write_truth(made / "truth.json", performances, seed, margin)
+            if second_agent:
+                (made / "kinematics").mkdir()
+                for performance in performances:
+                    rows = kinematics(performance).round(5).tolist()
+                    _write_rows(made / "kinematics" / f"{performance.id}.csv", HEADER, rows)
             os.replace(made, folder)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -95,7 +107,12 @@ def generate(
 
 
 def draw_performances(
-    count: int, seed: int, *, size: tuple[int, int] = (160, 120), fps: float = 10.0
+    count: int,
+    seed: int,
+    *,
+    size: tuple[int, int] = (160, 120),
+    fps: float = 10.0,
+    second_agent: bool = False,
 ) -> list[Performance]:
     """Script a set: subjects of every skill, each of whom performs a few times.
 
@@ -104,6 +121,8 @@ def draw_performances(
         seed: not negative.
         size: width and height in pixels.
         fps: frames a second.
+        second_agent: whether a second tool assists. How well it keeps to the first one is then a
+            talent of its own: a subject's execution says nothing about it.
 
     Raises:
         ValueError: fewer than two, or a size or rate that cannot be drawn.
@@ -112,23 +131,36 @@ def draw_performances(
         raise ValueError(f"count is {count}; a set needs at least 2 videos to compare")
     rng = np.random.default_rng(seed)
     subjects = max(2, round(count / PERFORMANCES_PER_SUBJECT))
-    # One subject from each of as many equal ranges of skill.
-    talent = rng.permutation((np.arange(subjects) + rng.random(subjects)) / subjects)
     subject = np.arange(count) % subjects
-    skill = (talent[subject] + rng.uniform(-_FORM, _FORM, count)).clip(0, 1).round(4)
+    skill = _draw_talents(subject, subjects, rng)
+    synchronisation: list[float | None] = [None] * count
+    if second_agent:
+        own = np.random.default_rng([seed, _SYNCHRONISATION_STREAM])
+        synchronisation = list(_draw_talents(subject, subjects, own))
     seeds = rng.integers(2**31, size=count)
     digits = len(str(count - 1))
     return [
         plan(
-            float(skill[number]),
+            skill[number],
             int(seeds[number]),
             id=f"v{number:0{digits}}",
             subject=f"s{subject[number]:0{len(str(subjects - 1))}}",
             size=size,
             fps=fps,
+            synchronisation=synchronisation[number],
         )
         for number in range(count)
     ]
+
+
+def _draw_talents(
+    subject: NDArray[np.int64], subjects: int, rng: np.random.Generator
+) -> list[float]:
+    """How well each performance goes: one subject from each of as many equal ranges, and their form."""
+    talent = rng.permutation((np.arange(subjects) + rng.random(subjects)) / subjects)
+    drawn = talent[subject] + rng.uniform(-_FORM, _FORM, len(subject))
+    values: list[float] = drawn.clip(0, 1).round(4).tolist()
+    return values
 
 
 def write_video(
@@ -199,7 +231,7 @@ def _add_stream(container: OutputContainer, rate: Fraction, draft: bool) -> Vide
 
 def split_subjects(performances: Sequence[Performance], seed: int) -> dict[str, str]:
     """Part of each subject: the test part takes one subject from each of equal ranges of skill."""
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed, _SPLIT_STREAM])
     skills: dict[str, list[float]] = {}
     for performance in performances:
         skills.setdefault(performance.subject, []).append(performance.skill)
@@ -216,8 +248,20 @@ def _video_path(performance: Performance) -> str:
 
 
 def _write_manifest(path: Path, performances: Sequence[Performance], split: dict[str, str]) -> None:
-    rows = [(p.id, _video_path(p), p.skill, p.subject, split[p.subject]) for p in performances]
-    _write_rows(path, ("id", "path", "score", "subject", "split"), rows)
+    parts = [f"score_{name}" for name in _parts(performances[0])]
+    rows = [
+        (p.id, _video_path(p), p.skill, *_parts(p).values(), p.subject, split[p.subject])
+        for p in performances
+    ]
+    _write_rows(path, ("id", "path", "score", *parts, "subject", "split"), rows)
+
+
+def _parts(performance: Performance) -> dict[str, float]:
+    """The two parts of the skill; none where one tool is alone."""
+    if performance.second is None:
+        return {}
+    second = performance.second.synchronisation
+    return {"execution": performance.execution, "synchronisation": second}
 
 
 def _pairs(performances: Sequence[Performance], margin: float) -> list[tuple[str, str]]:
@@ -243,7 +287,7 @@ def _write_truth(path: Path, performances: Sequence[Performance], seed: int, mar
 
 def _truth(performance: Performance) -> dict[str, object]:
     """What is known of one video: times in seconds, places in pixels."""
-    return {
+    found: dict[str, object] = {
         "score": performance.skill,
         "subject": performance.subject,
         "seed": performance.seed,
@@ -251,4 +295,8 @@ def _truth(performance: Performance) -> dict[str, object]:
         "duration_seconds": performance.duration_seconds,
         "mistakes": [asdict(mistake) for mistake in performance.mistakes],
         "tool_path": performance.tool_path.round(2).tolist(),
+        "peg_paths": performance.peg_paths.round(2).tolist(),
     }
+    if performance.second is not None:
+        found["second_path"] = performance.second.path.round(2).tolist()
+    return found | _parts(performance)

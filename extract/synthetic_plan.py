@@ -5,6 +5,9 @@ task of surgical training. Skill in [0, 1] sets how much of four mistakes happen
 hesitation, detour and drop. Tempo, the number of pegs and the places of everything depend on the
 seed alone, so that two scripts of one seed show the same task done better and worse.
 
+A second tool may assist, see ``synthetic_second``. How well it keeps to the first is then the larger
+part of the skill shown.
+
 Inside this file lengths are in short sides of the picture; ``synthetic_scene`` draws the pixels.
 """
 
@@ -17,7 +20,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["tremor", "hesitation", "detour", "drop"]
+from .synthetic_chance import shares, stretches
+from .synthetic_second import Fault, Second, draw_base, draw_faults, own_joints, second_path
+
+Kind = Literal["tremor", "hesitation", "detour", "drop", "lag", "drift", "wrong-way"]
 Box = tuple[int, int, int, int]
 Points = NDArray[np.float64]
 
@@ -42,6 +48,10 @@ _TREMOR_SHARE, _TREMOR_RANGE = 0.85, (0.3, 0.8)
 _TREMOR_AMPLITUDE, _TREMOR_HERTZ = (0.03, 0.1), (3.0, 8.0)
 # Totals vary by this share either way between performances of one skill.
 _LUCK = 0.05
+# Of the true score, where a second tool assists.
+SYNCHRONISATION_SHARE = 0.6
+# Streams of random numbers of one seed; the scene has the two between.
+_TASK_STREAM, _SLIP_STREAM, _TREMOR_STREAM, _FAULT_STREAM, _SWAY_STREAM = 0, 1, 2, 5, 6
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,8 @@ class Mistake:
         kind: what went wrong.
         start_seconds: its beginning.
         end_seconds: its end, at most the duration of the performance.
-        box: x0, y0, x1, y1 in pixels, x1 and y1 exclusive; holds the tool throughout, and a peg
-            that falls.
+        box: x0, y0, x1, y1 in pixels, x1 and y1 exclusive; holds the tool whose mistake it is
+            throughout, and a peg that falls.
     """
 
     kind: Kind
@@ -70,6 +80,7 @@ class Performance:
         id: name of the video.
         subject: who performs.
         skill: 0 (worst) to 1 (best); the true score.
+        execution: 0 to 1, skill of the tool that carries pegs; all of the skill where it is alone.
         seed: of everything that skill does not set, here and in the picture.
         size: width and height in pixels.
         fps: frames a second.
@@ -78,11 +89,13 @@ class Performance:
         peg_paths: (F, P, 2) x and y of the centre of each peg in pixels.
         held: (F,) number of the peg in the gripper; -1 for none.
         holes: (P, 2) where each peg belongs, in pixels.
+        second: the tool that assists; None where there is none.
     """
 
     id: str
     subject: str
     skill: float
+    execution: float
     seed: int
     size: tuple[int, int]
     fps: float
@@ -91,6 +104,7 @@ class Performance:
     peg_paths: Points
     held: NDArray[np.int64]
     holes: Points
+    second: Second | None = None
 
     @property
     def duration_seconds(self) -> float:
@@ -106,59 +120,76 @@ def plan(
     subject: str = "",
     size: tuple[int, int] = (160, 120),
     fps: float = 10.0,
+    synchronisation: float | None = None,
 ) -> Performance:
     """Script one performance.
 
     Args:
-        skill: 0 (worst) to 1 (best).
+        skill: of the tool that carries pegs, 0 (worst) to 1 (best).
         seed: not negative; another one gives another task, tempo, luck and scene.
         id: name of the video.
         subject: who performs.
         size: width and height in pixels.
         fps: frames a second.
+        synchronisation: how well a second tool keeps to the first, 0 (worst) to 1 (best); None for
+            no such tool. It changes nothing of what the first one does.
 
     Raises:
-        ValueError: a skill outside [0, 1], or a size or rate that cannot be drawn.
+        ValueError: a skill or synchronisation outside [0, 1], or a size or rate that cannot be drawn.
     """
-    if not 0 <= skill <= 1:
-        raise ValueError(f"skill is {skill}; it lies in 0..1")
+    for name, value in (("skill", skill), ("synchronisation", synchronisation)):
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; it lies in 0..1")
     if min(size) < 32 or not 1 <= fps < np.inf:
         raise ValueError(f"{size} at {fps} fps; expected at least 32 pixels and 1 frame a second")
     unit = float(min(size))
     picture = np.array(size) / unit
-    task_rng, slip_rng, tremor_rng = (np.random.default_rng([seed, part]) for part in range(3))
-    task = _draw_task(picture, task_rng)
+    task = _draw_task(picture, np.random.default_rng([seed, _TASK_STREAM]))
     script = _Script(task.speed, picture)
-    script.perform(task, _draw_slips(1 - skill, task.legs, slip_rng))
-    bursts = _draw_bursts(1 - skill, script.now, tremor_rng)
+    slips = _draw_slips(1 - skill, task.legs, np.random.default_rng([seed, _SLIP_STREAM]))
+    script.perform(task, slips)
+    bursts = _draw_bursts(1 - skill, script.now, np.random.default_rng([seed, _TREMOR_STREAM]))
     # The last frame shows the end of the script.
     times = np.arange(np.ceil(script.now * fps) + 1) / fps
     tool = script.tool_at(times) + sum(burst.at(times) for burst in bursts)
     tool = tool.clip(_EDGE, picture - _EDGE)
     pegs, held = script.pegs_at(times, tool, task.pegs)
     spans = [*script.spans, *(_Span("tremor", b.start_seconds, b.end_seconds) for b in bursts)]
-    mistakes = [
-        Mistake(
-            span.kind,
-            span.start_seconds,
-            span.end_seconds,
-            _box(_seen(span, fps, tool, pegs), unit, size),
-        )
-        for span in sorted(spans, key=lambda span: span.start_seconds)
-    ]
+    mistakes = [_mistake(span, _seen(span, fps, tool, pegs), unit, size) for span in spans]
+    second, score = None, skill
+    if synchronisation is not None:
+        second, faults = _assist(synchronisation, seed, script, times, unit)
+        spans = [_Span(fault.kind, fault.start_seconds, fault.end_seconds) for fault in faults]
+        places = second.path / unit
+        mistakes += [_mistake(span, _seen(span, fps, places, pegs), unit, size) for span in spans]
+        score = SYNCHRONISATION_SHARE * synchronisation + (1 - SYNCHRONISATION_SHARE) * skill
+        score = round(score, 4)
     return Performance(
         id=id,
         subject=subject,
-        skill=skill,
+        skill=score,
+        execution=skill,
         seed=seed,
         size=size,
         fps=fps,
-        mistakes=tuple(mistakes),
+        mistakes=tuple(sorted(mistakes, key=lambda mistake: mistake.start_seconds)),
         tool_path=tool * unit,
         peg_paths=pegs * unit,
         held=held,
         holes=task.holes * unit,
+        second=second,
     )
+
+
+def _assist(
+    synchronisation: float, seed: int, script: "_Script", times: NDArray[np.float64], unit: float
+) -> tuple[Second, tuple[Fault, ...]]:
+    """The second tool and its mistakes."""
+    picture = script.picture
+    rng = np.random.default_rng([seed, _SWAY_STREAM])
+    faults = draw_faults(synchronisation, script.now, np.random.default_rng([seed, _FAULT_STREAM]))
+    path = second_path(script.tool_at, times, faults, picture, rng).clip(_EDGE, picture - _EDGE)
+    return Second(synchronisation, path * unit, own_joints(times, rng), draw_base(rng)), faults
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,11 +260,11 @@ def _draw_slips(
     working = len(legs) - 1
     pegs = working // 2
     totals = pegs * clumsiness * rng.uniform(1 - _LUCK, 1 + _LUCK, 2)
-    for seconds in _shares(_HESITATION_SECONDS * totals[0], _HESITATION_RANGE, rng):
+    for seconds in shares(_HESITATION_SECONDS * totals[0], _HESITATION_RANGE, rng):
         slips[int(rng.integers(working))].append(
             _Slip("hesitation", rng.uniform(0.2, 0.6), seconds)
         )
-    for length in _shares(_DETOUR_LENGTH * totals[1], _DETOUR_RANGE, rng):
+    for length in shares(_DETOUR_LENGTH * totals[1], _DETOUR_RANGE, rng):
         side = length * float(rng.choice([-1, 1]))
         slips[int(rng.integers(working))].append(_Slip("detour", rng.uniform(0.2, 0.6), side))
     expected = pegs * _DROPS * max(0.0, clumsiness + _NO_DROPS_ABOVE - 1) / _NO_DROPS_ABOVE
@@ -243,24 +274,6 @@ def _draw_slips(
         drop = _Slip("drop", rng.uniform(0.6, 0.75), rng.uniform(-0.08, 0.08))
         slips[2 * int(peg) + 1].append(drop)
     return {leg: sorted(found, key=lambda slip: slip.fraction) for leg, found in slips.items()}
-
-
-def _shares(total: float, size: tuple[float, float], rng: np.random.Generator) -> list[float]:
-    """Cut a total into parts within a range.
-
-    A rest that is too small for a part becomes one with such a probability that the expected sum is
-    the total.
-    """
-    low, high = size
-    parts: list[float] = []
-    while total >= high:
-        parts.append(float(rng.uniform(low, high)))
-        total -= parts[-1]
-    if total >= low:
-        parts.append(total)
-    elif rng.random() < total / low:
-        parts.append(low)
-    return parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,15 +298,12 @@ class _Burst:
 def _draw_bursts(clumsiness: float, seconds: float, rng: np.random.Generator) -> list[_Burst]:
     """Bursts that do not overlap, anywhere in the performance."""
     total = _TREMOR_SHARE * clumsiness * rng.uniform(1 - _LUCK, 1 + _LUCK) * seconds
-    lengths = _shares(total, _TREMOR_RANGE, rng)
-    gaps = (rng.dirichlet(np.ones(len(lengths) + 1)) * (seconds - sum(lengths))).tolist()
     low, high = _TREMOR_AMPLITUDE
-    bursts, now = [], 0.0
-    for gap, length in zip(gaps[:-1], lengths, strict=True):
+    bursts = []
+    for start, end in stretches(total, _TREMOR_RANGE, seconds, rng):
         amplitude = (low + (high - low) * clumsiness) * rng.uniform(1 - _LUCK, 1 + _LUCK)
         hertz, phase = rng.uniform(*_TREMOR_HERTZ, (2, 2)), rng.uniform(0, 2 * np.pi, (2, 2))
-        bursts.append(_Burst(now + gap, now + gap + length, amplitude, hertz, phase))
-        now += gap + length
+        bursts.append(_Burst(start, end, amplitude, hertz, phase))
     return bursts
 
 
@@ -339,9 +349,9 @@ class _Script:
 
     def __init__(self, speed: float, picture: Points) -> None:
         self.now = 0.0
+        self.picture = picture
         self.spans: list[_Span] = []
         self._speed = speed
-        self._picture = picture
         self._moves: list[_Move] = []
         self._grips: list[_Grip] = []
 
@@ -418,7 +428,7 @@ class _Script:
         return _Leg(landing, leg.end, leg.lift / 2)
 
     def _inside(self, place: Points) -> Points:
-        return place.clip(2 * _EDGE, self._picture - 2 * _EDGE)
+        return place.clip(2 * _EDGE, self.picture - 2 * _EDGE)
 
     def _go(self, leg: _Leg, begin: float = 0.0, end: float = 1.0) -> None:
         self._add(leg, begin, end, leg.length(begin, end) / self._speed)
@@ -444,6 +454,10 @@ def _seen(span: _Span, fps: float, tool: Points, pegs: Points) -> Points:
     if span.peg is not None:
         places = np.concatenate([places, pegs[first:stop, span.peg]])
     return places
+
+
+def _mistake(span: _Span, places: Points, unit: float, size: tuple[int, int]) -> Mistake:
+    return Mistake(span.kind, span.start_seconds, span.end_seconds, _box(places, unit, size))
 
 
 def _box(places: Points, unit: float, size: tuple[int, int]) -> Box:

@@ -1,5 +1,7 @@
 """Draw a scripted performance: a gripper on an arm, pegs, a tray and a board with holes.
 
+A second gripper that assists comes from the other side of the picture, under the first.
+
 Everything that the seed varies here (light, textures, colours, where the arm comes from, a hand-held
 camera) is the same for every skill. All surfaces carry texture, so that optical flow has something
 to hold on to.
@@ -27,8 +29,10 @@ _RING_STEPS = (0.1, 0.3)
 _CAMERA_SHAKE = 0.0015
 # OpenCV draws at fractions of a pixel when coordinates are given in 16ths.
 _SHIFT = 4
-# Streams of random numbers of one seed; the script has the first three.
-_SCENE_STREAM, _CAMERA_STREAM = 3, 4
+# An idle gripper is open, that of the assisting arm half.
+_OPEN, _HALF_OPEN, _CLOSED = 1.7, 1.35, 1.0
+# Streams of random numbers of one seed; the script has the others.
+_SCENE_STREAM, _CAMERA_STREAM, _SECOND_STREAM = 3, 4, 7
 
 
 def render(performance: Performance) -> Iterator[Image]:
@@ -41,17 +45,38 @@ def render(performance: Performance) -> Iterator[Image]:
         (H, W, 3) RGB, one for each row of the tool's path.
     """
     scene = _draw_scene(performance)
+    second = None if performance.second is None else _draw_second_arm(performance)
+    shakes = _camera_path(performance)
     frames = zip(performance.tool_path, performance.peg_paths, performance.held, strict=True)
-    for (tool, pegs, held), shake in zip(frames, _camera_path(performance), strict=True):
+    for frame, (tool, pegs, held) in enumerate(frames):
         canvas = scene.ground.copy()
         for number in range(len(pegs)):
             if number != held:
                 _draw_peg(canvas, pegs[number], scene.pegs[number], scene.unit)
-        _draw_arm(canvas, scene, tool)
+        if second is not None and performance.second is not None:
+            place = performance.second.path[frame]
+            _draw_arm(canvas, second, place, scene.unit)
+            _draw_jaws(canvas, second, place, scene.unit, _HALF_OPEN)
+        _draw_arm(canvas, scene.arm, tool, scene.unit)
         if held >= 0:
             _draw_peg(canvas, pegs[held], scene.pegs[held], scene.unit)
-        _draw_jaws(canvas, scene, tool, closed=held >= 0)
-        yield _photograph(canvas, scene.light, shake)
+        _draw_jaws(canvas, scene.arm, tool, scene.unit, _CLOSED if held >= 0 else _OPEN)
+        yield _photograph(canvas, scene.light, shakes[frame])
+
+
+@dataclass(frozen=True, eq=False)
+class _Arm:
+    """What an arm looks like.
+
+    Args:
+        colour: of its shaft.
+        rings: distances from the wrist, along the arm, of the rings around it.
+        shoulder: (2,) where it comes from, outside the picture.
+    """
+
+    colour: Colour
+    rings: NDArray[np.float64]
+    shoulder: Points
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +88,14 @@ class _Scene:
         ground: (H, W, 3) table, tray and board with its holes.
         light: (H, W, 1) factor of every pixel.
         pegs: (P, 3) colours.
-        arm: colour.
-        rings: distances from the wrist, along the arm, of the rings around it.
-        shoulder: (2,) where the arm comes from, outside the picture.
+        arm: of the tool that carries pegs.
     """
 
     unit: float
     ground: Image
     light: Picture
     pegs: NDArray[np.float64]
-    arm: Colour
-    rings: NDArray[np.float64]
-    shoulder: Points
+    arm: _Arm
 
 
 def _draw_scene(performance: Performance) -> _Scene:
@@ -92,10 +113,19 @@ def _draw_scene(performance: Performance) -> _Scene:
     count = len(performance.holes)
     pegs = [_colour(hue + 120 + 40 * number, 210, 225) for number in range(count)]
     shoulder = np.array([rng.uniform(0.4, 0.6) * width, -0.5 * height])
-    arm = _colour(rng.uniform(0, 180), 25, rng.uniform(170, 220))
+    colour = _colour(rng.uniform(0, 180), 25, rng.uniform(170, 220))
     light = _light(performance.size, rng)
     rings = unit * rng.uniform(*_RING_STEPS, 20).cumsum()
-    return _Scene(unit, ground, light, np.array(pegs), arm, rings, shoulder)
+    return _Scene(unit, ground, light, np.array(pegs), _Arm(colour, rings, shoulder))
+
+
+def _draw_second_arm(performance: Performance) -> _Arm:
+    """The assisting arm: darker, and from below."""
+    rng = np.random.default_rng([performance.seed, _SECOND_STREAM])
+    width, height = performance.size
+    colour = _colour(rng.uniform(0, 180), 60, rng.uniform(110, 150))
+    rings = min(width, height) * rng.uniform(*_RING_STEPS, 20).cumsum()
+    return _Arm(colour, rings, np.array([rng.uniform(0.4, 0.6) * width, 1.5 * height]))
 
 
 def _colour(hue: float, saturation: float, value: float) -> Colour:
@@ -153,41 +183,42 @@ def _photograph(canvas: Image, light: Picture, shake: Points) -> Image:
     return (seen * light).clip(0, 255).astype(np.uint8)
 
 
-def _draw_arm(canvas: Image, scene: _Scene, tool: Points) -> None:
+def _draw_arm(canvas: Image, arm: _Arm, tool: Points, unit: float) -> None:
     """A shaft that tapers towards the wrist, ringed so that sliding along itself shows."""
-    along, across = _axes(scene, tool)
-    wrist = tool - along * 0.12 * scene.unit
-    length = float(np.hypot(*(wrist - scene.shoulder)))
-    half = _ARM_WIDTH / 2 * scene.unit * across
-    corners = [scene.shoulder - 1.6 * half, scene.shoulder + 1.6 * half, wrist + half, wrist - half]
-    _polygon(canvas, np.array(corners), scene.arm)
+    along, across = _axes(arm, tool)
+    wrist = tool - along * 0.12 * unit
+    length = float(np.hypot(*(wrist - arm.shoulder)))
+    half = _ARM_WIDTH / 2 * unit * across
+    corners = [arm.shoulder - 1.6 * half, arm.shoulder + 1.6 * half, wrist + half, wrist - half]
+    _polygon(canvas, np.array(corners), arm.colour)
     edge = [
-        scene.shoulder + 0.5 * half,
-        scene.shoulder + 1.6 * half,
+        arm.shoulder + 0.5 * half,
+        arm.shoulder + 1.6 * half,
         wrist + half,
         wrist + 0.3 * half,
     ]
-    _polygon(canvas, np.array(edge), 0.65 * scene.arm)
-    for back in scene.rings[scene.rings < length]:
+    _polygon(canvas, np.array(edge), 0.65 * arm.colour)
+    for back in arm.rings[arm.rings < length]:
         middle = wrist - along * back
         ring = half * (1 + 0.6 * back / length)
-        _line(canvas, middle - ring, middle + ring, 0.35 * scene.arm, 0.03 * scene.unit)
+        _line(canvas, middle - ring, middle + ring, 0.35 * arm.colour, 0.03 * unit)
 
 
-def _draw_jaws(canvas: Image, scene: _Scene, tool: Points, closed: bool) -> None:
-    along, across = _axes(scene, tool)
-    wrist = tool - along * 0.12 * scene.unit
-    opening = (1.0 if closed else 1.7) * _PEG_RADIUS * scene.unit
+def _draw_jaws(canvas: Image, arm: _Arm, tool: Points, unit: float, width: float) -> None:
+    """Two fingers, ``width`` pegs apart."""
+    along, across = _axes(arm, tool)
+    wrist = tool - along * 0.12 * unit
+    opening = width * _PEG_RADIUS * unit
     for side in (-1, 1):
-        knuckle = wrist + along * 0.05 * scene.unit + side * across * opening
-        tip = tool + along * 0.03 * scene.unit + side * across * opening * 0.8
-        _line(canvas, wrist, knuckle, 0.6 * scene.arm, 0.028 * scene.unit)
-        _line(canvas, knuckle, tip, 0.8 * scene.arm, 0.028 * scene.unit)
+        knuckle = wrist + along * 0.05 * unit + side * across * opening
+        tip = tool + along * 0.03 * unit + side * across * opening * 0.8
+        _line(canvas, wrist, knuckle, 0.6 * arm.colour, 0.028 * unit)
+        _line(canvas, knuckle, tip, 0.8 * arm.colour, 0.028 * unit)
 
 
-def _axes(scene: _Scene, tool: Points) -> tuple[Points, Points]:
+def _axes(arm: _Arm, tool: Points) -> tuple[Points, Points]:
     """Unit vectors along the arm, towards the tool, and across it."""
-    along = (tool - scene.shoulder) / np.hypot(*(tool - scene.shoulder))
+    along = (tool - arm.shoulder) / np.hypot(*(tool - arm.shoulder))
     return along, np.array([-along[1], along[0]])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aqakit import pipeline
 from aqakit.extract.synthetic import (
     FolderTakenError,
     UnwritableError,
@@ -20,8 +21,11 @@ from aqakit.extract.synthetic import (
     split_subjects,
     write_video,
 )
+from aqakit.extract.synthetic_kinematics import kinematics
 from aqakit.extract.synthetic_plan import Performance
 from aqakit.extract.synthetic_scene import render
+from aqakit.features.manifest import Manifest
+from aqakit.features.store import FeatureStore
 
 COUNT, SEED, SIZE, FPS = 8, 3, (64, 48), 5.0
 
@@ -78,6 +82,8 @@ def test_truth_agrees_with_the_performances(made: tuple[Path, list[Performance]]
         assert truth["score"] == performance.skill
         assert truth["duration_seconds"] == performance.duration_seconds
         np.testing.assert_allclose(truth["tool_path"], performance.tool_path, atol=0.006)
+        np.testing.assert_allclose(truth["peg_paths"], performance.peg_paths, atol=0.006)
+        assert not {"execution", "synchronisation", "second_path"} & truth.keys()
         for written, mistake in zip(truth["mistakes"], performance.mistakes, strict=True):
             assert written == {
                 "kind": mistake.kind,
@@ -139,6 +145,89 @@ def test_performances_of_one_subject_are_alike() -> None:
     assert len(by_subject) == 10
     assert all(len(skills) == 4 for skills in by_subject.values())
     assert all(0 < max(skills) - min(skills) <= 0.24 for skills in by_subject.values())
+
+
+@pytest.fixture(scope="module")
+def assisted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Performance]]:
+    folder = tmp_path_factory.mktemp("assisted") / "set"
+    return folder, generate(folder, COUNT, SEED, size=SIZE, fps=FPS, second_agent=True)
+
+
+def test_a_second_agent_brings_its_truth(assisted: tuple[Path, list[Performance]]) -> None:
+    folder, performances = assisted
+    videos = json.loads((folder / "truth.json").read_text())["videos"]
+    parts = ("execution", "synchronisation")
+    for performance, row in zip(performances, rows(folder / "manifest.csv"), strict=True):
+        second, truth = performance.second, videos[performance.id]
+        assert second is not None
+        np.testing.assert_allclose(truth["second_path"], second.path, atol=0.006)
+        own = (performance.execution, second.synchronisation)
+        assert tuple(truth[part] for part in parts) == own
+        assert tuple(float(row[f"score_{part}"]) for part in parts) == own
+        assert float(row["score"]) == truth["score"] == performance.skill
+        assert [one["kind"] for one in truth["mistakes"]] == [m.kind for m in performance.mistakes]
+    kinds = {one["kind"] for truth in videos.values() for one in truth["mistakes"]}
+    assert kinds & {"lag", "drift", "wrong-way"}
+
+
+def test_the_manifest_of_a_second_agent_can_be_read(
+    assisted: tuple[Path, list[Performance]],
+) -> None:
+    folder, performances = assisted
+    manifest = Manifest.read(folder / "manifest.csv", folder / "pairs.csv")
+    for video, performance in zip(manifest.videos, performances, strict=True):
+        assert performance.second is not None
+        assert video.parts == {
+            "execution": performance.execution,
+            "synchronisation": performance.second.synchronisation,
+        }
+
+
+def test_kinematics_can_be_imported(
+    assisted: tuple[Path, list[Performance]], tmp_path: Path
+) -> None:
+    folder, performances = assisted
+    outcomes = pipeline.import_tracks(
+        tmp_path / "store",
+        [folder / "kinematics"],
+        "kinematics",
+        time_column="seconds",
+        groups=["primary=primary", "secondary=secondary"],
+        sampling="steps-1x4",
+        manifest=folder / "manifest.csv",
+    )
+    assert [outcome.failure for outcome in outcomes] == [None] * COUNT
+    store = FeatureStore.open(tmp_path / "store")
+    for performance in performances:
+        table = kinematics(performance)[:, 1:]
+        edges = np.arange(4) + 0.5
+        frames = np.arange(len(table))
+        for group, part in (("primary", slice(0, 11)), ("secondary", slice(11, 22))):
+            key = store.find_key(f"kinematics.track.{group}")
+            expected = [
+                np.interp(edges * len(table) / 4, frames, values).mean()
+                for values in table[:, part].T
+            ]
+            found = store.read(key, performance.id).values
+            np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_second_agent_leaves_the_first_as_it_was(
+    made: tuple[Path, list[Performance]], assisted: tuple[Path, list[Performance]]
+) -> None:
+    for alone, other in zip(made[1], assisted[1], strict=True):
+        assert (alone.id, alone.subject, alone.seed) == (other.id, other.subject, other.seed)
+        assert alone.skill == other.execution
+        np.testing.assert_array_equal(alone.tool_path, other.tool_path)
+
+
+def test_execution_says_nothing_about_synchronisation() -> None:
+    performances = [p for seed in range(20) for p in draw_performances(40, seed, second_agent=True)]
+    talents = [(p.execution, p.second.synchronisation) for p in performances if p.second]
+    assert len(talents) == len(performances)
+    assert abs(np.corrcoef(np.array(talents).T)[0, 1]) < 0.15
+    assert np.array(talents).min(axis=0) == pytest.approx(0, abs=0.05)
+    assert np.array(talents).max(axis=0) == pytest.approx(1, abs=0.05)
 
 
 def test_shorter_is_better_only_sometimes() -> None:

@@ -75,3 +75,15 @@ def test_a_drop_shows_inside_its_box() -> None:
     assert x0 <= x < x1 and y0 <= y < y1
     before, after = (frames[number][y, x].astype(int) for number in (0, lying))
     assert np.abs(after - before).sum() > 60
+
+
+def test_a_second_tool_is_drawn_where_it_is_and_nowhere_else() -> None:
+    alone, assisted = plan(0.5, 3), plan(0.5, 3, synchronisation=0.5)
+    assert assisted.second is not None
+    pictures = zip(render(alone), render(assisted), assisted.second.path, strict=True)
+    for one, both, place in islice(pictures, 0, None, 9):
+        changed = (one != both).any(axis=2)
+        x, y = place.astype(int)
+        assert changed[y : y + 12, max(0, x - 12) : x + 12].any()
+        # Its arm comes from below: nothing changes above its jaws.
+        assert not changed[: max(0, y - 10)].any()
