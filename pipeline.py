@@ -6,6 +6,7 @@ working, one that extracts need not have scikit-learn.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -239,7 +240,7 @@ def train(
     from .features.store import FeatureStore
     from .models.protocol import make_fold
     from .models.recipe import assign_roles
-    from .models.run import check_free
+    from .models.run import check_free, check_recipe
 
     check_free(out, training.overwrite)
     check_device(training.device)
@@ -247,14 +248,16 @@ def train(
     recipe = _recipe(training, assign_roles(head, features, store.find_key), head, settings)
     if start_from is not None:
         recipe = replace(recipe, start_from=str(start_from))
+    check_recipe(recipe, training.tensorboard)
     manifest = Manifest.read(training.manifest, training.pairs)
-    fold = make_fold(manifest, training.split, _having(store, recipe.features.values()))
+    fold = make_fold(manifest, training.split, _having(store, recipe))
     return _train(training, store, recipe, fold, out, progress)
 
 
-def _having(store: FeatureStore, keys: Iterable[FeatureKey]) -> set[str]:
-    """Ids of the videos that have all of some features."""
-    return set.intersection(*(set(store.videos(key)) for key in keys))
+def _having(store: FeatureStore, recipe: Recipe) -> set[str]:
+    """Ids of the videos that have all features that scoring them takes."""
+    scoring, _ = recipe.used()
+    return set.intersection(*(set(store.videos(key)) for key in scoring.values()))
 
 
 def _recipe(
@@ -296,7 +299,7 @@ def _train(
     def on_seed(done: float, seed: int, epoch: int, losses: Mapping[str, float]) -> None:
         progress(Step(f"train {out.name}", done, len(seeds), _state_of(seed, epoch, losses)))
 
-    videos = _load(store, recipe.features, fold.videos, training.manifest)
+    videos = _load_fold(store, recipe, fold, training.manifest)
     logs = training.tensorboard and training.tensorboard / out.name
     manner = Manner(training.device, training.together, logs)
     with training_of(out, recipe, fold) as checkpoints:
@@ -315,6 +318,30 @@ def _state_of(seed: int, epoch: int, losses: Mapping[str, float]) -> str:
     if VALIDATION in losses:
         words.append(f"validation {losses[VALIDATION]:.3f}")
     return ", ".join(words)
+
+
+def _load_fold(
+    store: FeatureStore, recipe: Recipe, fold: Fold, manifest: Path
+) -> list[VideoFeatures]:
+    """The features of a fold's videos; those that only training needs, of its training part."""
+    scoring, training = recipe.used()
+    videos = _load(store, scoring, fold.videos, manifest)
+    if not training:
+        return videos
+    trained = [fold.videos[place] for place in fold.train]
+    for key in training.values():
+        there = set(store.videos(key))
+        lacking = [video.id for video in trained if video.id not in there]
+        if lacking:
+            raise ManifestError(
+                f"no {key} features of {len(lacking)} of {len(trained)} training videos, first "
+                f"'{lacking[0]}'; run 'aqakit extract' first, or leave them out"
+            )
+    more = _load(store, training, trained, manifest)
+    for place, altered in zip(fold.train, more, strict=True):
+        streams = {**videos[place].streams, **altered.streams}
+        videos[place] = replace(videos[place], streams=streams)
+    return videos
 
 
 def _load(
@@ -381,6 +408,7 @@ def baselines(
     from .features.store import FeatureStore
     from .models.protocol import make_fold
     from .models.recipe import assign_roles
+    from .models.run import without_ignored
 
     check_device(training.device)
     store = FeatureStore.open(training.store)
@@ -393,15 +421,24 @@ def baselines(
         name = f"{head}-{words[0] if len(words) == 1 else 'several'}"
         try:
             assigned = assign_roles(head, words, store.find_key)
-            name = f"{head}-{'-'.join(assigned.values())}"[:_LONGEST_NAME]
-            recipe = _recipe(training, assigned, head)
-            fold = make_fold(manifest, training.split, _having(store, assigned.values()))
+            name = _run_name(head, assigned.values())
+            recipe = without_ignored(_recipe(training, assigned, head))
+            fold = make_fold(manifest, training.split, _having(store, recipe))
             results.append(_finish(training, store, recipe, fold, out / name, progress))
         except DiskFullError:
             raise
         except (ManifestError, RecipeError, StoreError) as error:
             failures.append((name, str(error)))
     return results, failures
+
+
+def _run_name(head: str, keys: Iterable[FeatureKey]) -> str:
+    """Name of the run folder in a batch; where it is too long, a hash tells it from others."""
+    name = f"{head}-{'-'.join(keys)}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def _combinations(
@@ -485,7 +522,7 @@ def explain(
     recipe, head = read_head(run, seed, device)
     opened = FeatureStore.open(store)
     known = {video.id: video for video in Manifest.read(manifest).videos}
-    there = _having(opened, recipe.features.values())
+    there = _having(opened, recipe)
     wanted = list(dict.fromkeys(videos)) or [video for video in known if video in there]
     for video in wanted:
         if video not in known or video not in there:
@@ -497,7 +534,8 @@ def explain(
             raise ManifestError(f"{place}; correct the id, or run 'aqakit extract' first")
     if not wanted:
         raise ManifestError(f"{manifest}: no video has {recipe.feature_text} features in {store}")
-    loaded = _load(opened, recipe.features, [known[video] for video in wanted], manifest)
+    scoring, _ = recipe.used()
+    loaded = _load(opened, scoring, [known[video] for video in wanted], manifest)
     write_explanations(explain_all(head, loaded), out, size)
     return len(wanted)
 

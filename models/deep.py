@@ -141,10 +141,11 @@ class DeepHead:
         expanded = self.method.expand(self._used(videos))
         self._shapes = row_shapes(expanded)
         network = self._new_network(self._shapes, self._precision)
-        if session.start_from is not None:
-            self.method.start(network, session.start_from)
         originals = expanded[: len(videos)]
-        scale = statistics(originals) if self.method.standardise else Scale({}, {})
+        if session.start_from is not None:
+            scale = self.method.start(network, session.start_from)
+        else:
+            scale = statistics(originals) if self.method.standardise else Scale({}, {})
         self._scale = scale.to(self._device, _DTYPES[self._precision])
         stages = self.method.stages(expanded, targets, np.random.default_rng([self._seed, 1]))
         places = torch.arange(len(expanded))
@@ -171,6 +172,11 @@ class DeepHead:
             return pairwise_accuracy(np.nan_to_num(scores), truth.pairs).accuracy
 
         return of
+
+    @property
+    def roles(self) -> Sequence[Role]:
+        """What it looks at with its options; see :class:`..head.Head`."""
+        return self.method.roles
 
     @property
     def device(self) -> str:

@@ -1,5 +1,7 @@
 """Explanations of a run's scores as files that any program reads.
 
+The names of a video's files are in ``explanations.json``, as its id may be any text.
+
     <video>.csv         a row a step: its times, then each curve and flag
     <video>.npz         maps, (T, H, W) each, where the head has some: of the feature's places, or
                         as large as the frame

@@ -267,7 +267,7 @@ def statistics(videos: Sequence[VideoFeatures]) -> Scale:
     for role, shape in row_shapes(videos).items():
         if len(shape) == 1:
             for part, values in zip(found, _moments(videos, role), strict=True):
-                part[role] = torch.from_numpy(values).float()
+                part[role] = torch.from_numpy(values)
     return Scale(*found)
 
 

@@ -122,6 +122,10 @@ class Explanation:
 class Head(Protocol):
     """A trainable model from cached features to a score."""
 
+    @property
+    def roles(self) -> Sequence[Role]:
+        """What it looks at with its options; roles of many only while it trains."""
+
     def fit(
         self, videos: Sequence[VideoFeatures], targets: Targets, session: Session = DEFAULT_SESSION
     ) -> list[EpochLog]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..features.errors import RecipeError
 from .data import Targets, VideoFeatures
+from .feed import Scale
 from .head import ONE_FEATURE, Explanation, Role
 from .network import Batch, Network, Stage
 
@@ -67,8 +68,11 @@ class Method:
         """The network for rows of these shapes, by role; all its initial values are drawn here."""
         raise NotImplementedError
 
-    def start(self, network: Any, folder: Path) -> None:
+    def start(self, network: Any, folder: Path) -> Scale:
         """Take what can be taken of a trained head's folder as initial values, before :meth:`stages`.
+
+        Returns:
+            The scale of the features that these values were trained on, which is kept.
 
         Raises:
             RecipeError: the folder holds no head that fits, or this head always begins anew.

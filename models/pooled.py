@@ -17,7 +17,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from ..features.errors import RecipeError
 from .data import Targets, VideoFeatures, channels_of
-from .head import DEFAULT_SESSION, EpochLog, Explanation, Session
+from .head import DEFAULT_SESSION, ONE_FEATURE, EpochLog, Explanation, Session
 
 Pooling = Literal["mean", "mean-deviation"]
 _FILE = "estimator.skops"
@@ -71,6 +71,8 @@ class PooledHead:
     Args:
         kind: estimator and pooling.
     """
+
+    roles = ONE_FEATURE
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind

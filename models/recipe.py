@@ -80,6 +80,27 @@ class Recipe:
         chosen = dataclasses.asdict(options)
         return cls(head, dict(features), split, tuple(seeds), chosen, shuffled, fitting, start_from)
 
+    def used(self) -> tuple[dict[str, FeatureKey], dict[str, FeatureKey]]:
+        """The features that scoring a video takes, and those that only training videos need.
+
+        Raises:
+            RecipeError: the head with these options needs a feature that is not given.
+        """
+        roles = {role.name: role for role in self.build(self.seeds[0], "cpu").roles}
+        missing = [r for r in roles.values() if not (r.optional or r.name in self.features)]
+        if missing:
+            raise RecipeError(
+                f"{self.head} with these options needs {_listed(missing)}; give each as --feature "
+                "ROLE=KEY"
+            )
+        scoring: dict[str, FeatureKey] = {}
+        training: dict[str, FeatureKey] = {}
+        for name, key in self.features.items():
+            role = roles.get(name) or roles.get(name.rpartition("-")[0])
+            if role is not None:
+                (training if role.many else scoring)[name] = key
+        return scoring, training
+
     def build(self, seed: int, device: str) -> Head:
         """The head, not trained yet.
 

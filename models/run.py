@@ -12,6 +12,7 @@ The folder is written aside and renamed when it is whole.
 
 import csv
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -33,10 +34,11 @@ from ..features.durable_folder import recover_folder, replacing_folder
 from ..features.errors import RecipeError
 from .controls import Facts, control_scores
 from .data import VideoFeatures
+from .deep import WEIGHTS, DeepHead
 from .head import EpochLog, Head, Session
 from .metrics import bootstrap_interval, pairwise_accuracy, spearman
 from .protocol import Fold, shuffled
-from .recipe import Recipe
+from .recipe import NO_FITTING, Recipe
 from .together import OnSeed, Together, Work, train_seeds
 from .unfinished import unfinished
 
@@ -153,7 +155,7 @@ def train_run(
         if not np.isfinite(own).all():
             raise RecipeError(
                 f"{recipe.head} diverged with seed {seed}, its scores are not finite; lower "
-                "learning_rate, or set standardise=true"
+                "learning_rate, or set standardise=true where it has the option"
             )
     name = recipe.head + " (labels shuffled)" * recipe.shuffled
     rows = [_row(name, recipe.feature_text, scores, fold)]
@@ -164,6 +166,43 @@ def train_run(
     return Run(recipe, fold, tuple(rows), scores, logs, heads)
 
 
+def check_recipe(recipe: Recipe, tensorboard: Path | None = None) -> None:
+    """Ask before hours of training whether all that a recipe names is there and counts.
+
+    Raises:
+        RecipeError: a setting that this head would ignore, or a run to start from that lacks a seed.
+    """
+    if without_ignored(recipe) != recipe or tensorboard and not _has_epochs(recipe):
+        raise RecipeError(
+            f"{recipe.head} trains without epochs; leave --patience, --clip-norm, --precision, "
+            "--tensorboard and --start-from out"
+        )
+    for seed, path in _start_files(recipe).items():
+        if not path.exists():
+            raise RecipeError(
+                f"{recipe.start_from} holds no trained weights of seed {seed}; name another run "
+                "with --start-from, or train as many --seeds as it has"
+            )
+
+
+def without_ignored(recipe: Recipe) -> Recipe:
+    """The recipe without settings of training in epochs, where its head has none."""
+    if _has_epochs(recipe):
+        return recipe
+    return dataclasses.replace(recipe, fitting=NO_FITTING, start_from="")
+
+
+def _has_epochs(recipe: Recipe) -> bool:
+    return isinstance(recipe.build(recipe.seeds[0], "cpu"), DeepHead)
+
+
+def _start_files(recipe: Recipe) -> dict[int, Path]:
+    """By seed, the weights to start from."""
+    if not recipe.start_from:
+        return {}
+    return {seed: Path(recipe.start_from) / f"seed-{seed}" / WEIGHTS for seed in recipe.seeds}
+
+
 def training_of(out: Path, recipe: Recipe, fold: Fold) -> AbstractContextManager[Path]:
     """The folder for the checkpoints of a run until its own folder is written.
 
@@ -171,7 +210,10 @@ def training_of(out: Path, recipe: Recipe, fold: Fold) -> AbstractContextManager
         RecipeError: another process trains this run now.
         StoreError: the folder cannot be written.
     """
-    return unfinished(out, recipe.to_json(), fold.digest, torch.__version__)
+    starts = [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in _start_files(recipe).values()
+    ]
+    return unfinished(out, recipe.to_json(), fold.digest, torch.__version__, *starts)
 
 
 def _works(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..features.errors import RecipeError
@@ -26,10 +26,14 @@ def logging_to(folder: Path | None) -> Iterator[OnEpoch]:
         raise RecipeError(
             "--tensorboard needs TensorBoard; install it with: pip install 'aqakit[tensorboard]'"
         ) from None
-    with SummaryWriter(str(folder)) as writer:
+    with ExitStack() as stack:
+        writers: list[SummaryWriter] = []
 
         def write(epoch: int, epochs: int, losses: Mapping[str, float]) -> None:
+            if not writers:
+                # What an earlier, interrupted training logged from here on is shown no more.
+                writers.append(stack.enter_context(SummaryWriter(str(folder), purge_step=epoch)))
             for name, value in losses.items():
-                writer.add_scalar(name, value, epoch)
+                writers[0].add_scalar(name, value, epoch)
 
         yield write

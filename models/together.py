@@ -114,6 +114,10 @@ def _way(recipe: Recipe, works: Sequence[Work], device: str, together: Together)
         return "off"
     if len(works) == 1 or together == "auto" and not head.method.small:
         return "off"
+    if together == "processes" and not head.method.small:
+        raise RecipeError(
+            f"each process would copy all maps of {recipe.head}; train it with --together off"
+        )
     if together != "auto":
         return together
     if not device.startswith("cpu"):

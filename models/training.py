@@ -6,6 +6,7 @@ bits.
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ class _Training:
         self._accuracies = accuracies
         self._keeping = keeping
         self._on_epoch = on_epoch
-        self._written = time.monotonic()
+        self._written = -math.inf  # the first epoch is kept at once
         self._stages = trainees[0].stages
         self._progress = _Progress(
             logs=[[] for _ in trainees], watches=[_Watch() for _ in trainees]
@@ -245,7 +246,7 @@ def _check_finite(log: EpochLog, epoch: int) -> None:
     if not np.isfinite(list(log.values())).all():
         raise RecipeError(
             f"training diverged in epoch {epoch} ({log}); lower learning_rate, or set "
-            "standardise=true"
+            "standardise=true where the head has it"
         )
 
 

@@ -168,6 +168,77 @@ def test_every_head_trains_and_explains(head: str, folder: Path, tmp_path: Path)
                 assert all(maps[name].shape[0] == STEPS for name in maps)
 
 
+def one_line(result: Result) -> str:
+    assert result.exit_code == 1, result.output
+    assert result.output.count("\n") == 1
+    return result.output
+
+
+def test_altered_videos_are_needed_only_where_they_train(folder: Path, tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    rng = np.random.default_rng(0)
+    for number in range(VIDEOS):
+        source = Source(f"v{number}.mp4", 1, 1, f"{number:064}")
+        for made in (FEATURES[6], FEATURES[7]):
+            if made.variant != "none" and number % 4 > 1:
+                continue  # neither of test nor of validation videos
+            values = rng.normal(number / 4, 1, (STEPS, *made.row)).astype(np.float32)
+            times = np.zeros((STEPS, 3))
+            with store.begin(spec(made), f"v{number}", source, values.shape, 1) as part:
+                part.append(values)
+                part.finish(times, times[:, :1], {})
+    common: list[str | Path] = [folder / "manifest.csv", "--store", tmp_path / "store"]
+    words = ["--feature=c3d", "--feature=variant=brightness-130", *quick("siamese-lstm"), *SHORT]
+    run = tmp_path / "run"
+    trained = aqakit("train", *common, "--head", "siamese-lstm", "--out", run, *words)
+    assert trained.exit_code == 0, trained.output
+    assert "dropped" not in trained.output
+    explained = aqakit("explain", run, *common, "--out", tmp_path / "why")
+    assert explained.output.startswith(f"{VIDEOS} videos explained")
+    (tmp_path / "manifest.csv").write_text(
+        (folder / "manifest.csv").read_text().replace("val", "train")
+    )
+    common[0] = tmp_path / "manifest.csv"
+    lacking = aqakit("train", *common, "--head", "siamese-lstm", "--out", tmp_path / "b", *words)
+    assert "brightness-130 features of 3 of 9 training videos, first 'v3'" in one_line(lacking)
+
+
+def test_a_feature_that_a_variant_ignores_need_not_be_complete(
+    folder: Path, tmp_path: Path
+) -> None:
+    common: list[str | Path] = [folder / "manifest.csv", "--store", folder / "store"]
+    words = [*quick("aim"), *SHORT, "--head", "aim", "--feature=scene=i3d"]
+    alone: list[str | Path] = ["--set", "variant=scene-only", "--out", tmp_path / "a"]
+    assert aqakit("train", *common, *words, *alone).exit_code == 0
+    message = one_line(aqakit("train", *common, *words, "--out", tmp_path / "b"))
+    assert "aim with these options needs primary (" in message
+    assert "secondary (" in message
+
+
+@pytest.mark.parametrize(
+    "option", [["--patience=3"], ["--clip-norm=1"], ["--precision=float64"], ["--start-from=x"]]
+)
+def test_what_a_head_without_epochs_would_ignore_is_refused(
+    option: list[str], folder: Path, tmp_path: Path
+) -> None:
+    words = ["--head=ranksvm", "--feature=flow-hist", "--out", str(tmp_path / "run"), *option]
+    result = aqakit("train", folder / "manifest.csv", "--store", folder / "store", *words)
+    assert "ranksvm trains without epochs; leave --patience" in one_line(result)
+
+
+def test_every_seed_needs_one_to_start_from(folder: Path, tmp_path: Path) -> None:
+    common: list[str | Path] = [folder / "manifest.csv", "--store", folder / "store"]
+    words = ["--head", "siamese-lstm", "--feature", "c3d", *quick("siamese-lstm")]
+    run = tmp_path / "run"
+    assert aqakit("train", *common, *words, *SHORT, "--out", run).exit_code == 0
+    more: list[str | Path] = ["--out", tmp_path / "more", "--start-from", run]
+    assert aqakit("train", *common, *words, *SHORT, *more).exit_code == 0
+    more[1] = tmp_path / "again"
+    result = aqakit("train", *common, *words, "--seeds", "2", *more)
+    assert f"{run} holds no trained weights of seed 1" in one_line(result)
+    assert not list(tmp_path.glob(".again*"))
+
+
 def test_maps_come_in_the_size_of_the_frame(folder: Path, tmp_path: Path) -> None:
     common: list[str | Path] = [folder / "manifest.csv", "--store", folder / "store"]
     run = tmp_path / "run"

@@ -54,9 +54,10 @@ class Options:
     Args:
         margin: m of both losses (the paper).
         beta: weight of the ranking loss against the similarity loss (the paper).
-        similarity: whether the similarity loss is used. It takes two training videos of a task that
-            no listed pair orders, directly or through others, for equally good. Leave it out where
-            pairs are a sample of what is known, as with pairs that were held back for a test.
+        similarity: whether the similarity loss is used, as in the paper. It takes two training videos
+            of a task that no listed pair orders, directly or through others, for equally good, which
+            holds only where every two training videos were compared: not for pairs that are a
+            sample, nor where some were held back for a test. So it must be asked for.
         segments: drawn of every video for each mini-batch, one from each of as many equal parts
             (temporal segment networks).
         dropout: share of the features that training leaves out (their code).
@@ -75,7 +76,7 @@ class Options:
 
     margin: float = 1.0
     beta: float = 0.5
-    similarity: bool = True
+    similarity: bool = False
     segments: int = 3
     dropout: float = 0.8
     rgb_weight: float = 0.4

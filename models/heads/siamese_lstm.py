@@ -27,6 +27,7 @@ from ...features.errors import RecipeError
 from ..data import Targets, VideoFeatures, row_shapes
 from ..deep import WEIGHTS, DeepHead, read_saved
 from ..experts import Experts, Whom, choose_experts
+from ..feed import Scale
 from ..head import Explanation, Role
 from ..method import Memory, Method, Seen
 from ..metric_pairs import Pairs, metric_pairs
@@ -281,11 +282,13 @@ class SiameseMethod(Method):
         """See :class:`SiameseLSTM`."""
         return SiameseLSTM(shapes[_FEATURES][0], self.options)
 
-    def start(self, network: SiameseLSTM, folder: Path) -> None:
+    def start(self, network: SiameseLSTM, folder: Path) -> Scale:
         """Take what phase 1 of another run has learned, all but the regression (section V-D).
 
+        The scale of the channels comes along: what was learned holds for features of that scale.
+
         Raises:
-            RecipeError: the folder holds no head of this kind and of these widths.
+            RecipeError: the folder holds no head of this kind, of these widths and settings.
         """
         path, own = folder / WEIGHTS, network.state_dict()
         wanted = [name for name in own if name.startswith(_BODY + _METRIC)]
@@ -303,10 +306,25 @@ class SiameseMethod(Method):
                 f"{path} was trained without metric learning, which keep_metric=true would keep; "
                 "name another run with --start-from"
             )
+        for name, used in self._settings.items():
+            if saved.words[name] != used:
+                raise RecipeError(
+                    f"{path} was trained with {name}={saved.words[name]} and this run has "
+                    f"{name}={used}; set it to the same, or name another run with --start-from"
+                )
         taken = {name: saved.tensors["network"][name] for name in wanted}
         _check_widths(path, own, taken)
         network.load_state_dict(taken, strict=False)
         self._started = True
+        return Scale(saved.tensors["mean"], saved.tensors["factor"])
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        """What a run that starts from this one must have in common with it."""
+        return {
+            "activation": self.options.activation,
+            "standardise": str(self.options.standardise).lower(),
+        }
 
     def stages(
         self, videos: Sequence[VideoFeatures], targets: Targets, rng: np.random.Generator
@@ -360,6 +378,7 @@ class SiameseMethod(Method):
         }
         words = {
             _METRIC_WORD: _LEARNED if self.options.knows_metric else "none",
+            **self._settings,
             "experts": json.dumps([video.id for video in chosen]),
             "expert_kinds": json.dumps([[kind, list(m)] for kind, m in experts.of_kind.items()]),
         }

@@ -20,6 +20,7 @@ from aqakit.features.errors import RecipeError
 from aqakit.models import checkpoint, deep, feed
 from aqakit.models.data import Stream, Targets, VideoFeatures
 from aqakit.models.deep import DeepHead, Job, fit_batched, read_saved
+from aqakit.models.feed import Scale
 from aqakit.models.head import EpochLog, Explanation, Fitting, Precision, Role, Session
 from aqakit.models.losses import margin_ranking_loss
 from aqakit.models.method import Memory, Method, Seen
@@ -111,8 +112,10 @@ class ToyMethod(Method):
     def network(self, shapes: Mapping[str, tuple[int, ...]]) -> Toy:
         return Toy(shapes)
 
-    def start(self, network: Toy, folder: Path) -> None:
-        network.load_state_dict(read_saved(folder / deep.WEIGHTS).tensors["network"])
+    def start(self, network: Toy, folder: Path) -> Scale:
+        saved = read_saved(folder / deep.WEIGHTS).tensors
+        network.load_state_dict(saved["network"])
+        return Scale(saved["mean"], saved["factor"])
 
     def stages(
         self, videos: Sequence[VideoFeatures], targets: Targets, rng: np.random.Generator
@@ -492,6 +495,10 @@ def test_training_starts_from_another_run_where_the_method_can(tmp_path: Path) -
     trainee, _ = _head(seed=9, schedule=still).begin(_videos(), _targets(), session)
     for name, parameter in head._trained.named_parameters():
         assert trainee.network.get_parameter(name).equal(parameter)
+        assert parameter.dtype == torch.float32
+    assert trainee.scale.mean.keys() == head._scale.mean.keys()
+    for role, mean in head._scale.mean.items():
+        assert trainee.scale.mean[role].equal(mean)
     started = _fitted(session=session, seed=9, schedule=still).score(_videos())
     assert not np.allclose(started, _fitted(seed=9, schedule=still).score(_videos()), atol=1e-3)
 

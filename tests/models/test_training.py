@@ -461,7 +461,7 @@ def test_a_finished_training_takes_no_step_again(keeping: Keeping, together: boo
     assert all(_same(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
 
 
-def test_a_checkpoint_is_written_as_often_as_asked_and_at_the_end(
+def test_a_checkpoint_is_written_at_once_as_often_as_asked_and_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, written = [0.0], list[int]()
@@ -478,7 +478,7 @@ def test_a_checkpoint_is_written_as_often_as_asked_and_at_the_end(
     monkeypatch.setattr("aqakit.models.training.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(checkpoint, "write", note)
     _once(plan, False, keeping, tick)
-    assert written == [3, 6, 9, 10]
+    assert written == [1, 4, 7, 10, 10]
 
 
 def test_a_rate_that_changes_goes_on_where_it_stands(keeping: Keeping) -> None:

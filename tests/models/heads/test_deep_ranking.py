@@ -33,7 +33,7 @@ from aqakit.models.two_stream import fused, steps_at, take_steps, video_scores
 
 CHANNELS = {"rgb": 4, "flow": 3}
 SEGMENTS = 6
-SMALL = Options(epochs=4, batch_pairs=4, learning_rate=0.01, dropout=0.5)
+SMALL = Options(epochs=4, batch_pairs=4, learning_rate=0.01, dropout=0.5, similarity=True)
 SEEDS = st.integers(0, 1000)
 QUICK = settings(max_examples=25, deadline=None)
 CPU = torch.device("cpu")

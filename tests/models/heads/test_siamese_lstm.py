@@ -18,7 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from aqakit.features.errors import RecipeError
 from aqakit.models.data import Stream, Targets, VideoFeatures
-from aqakit.models.deep import DeepHead, Job, fit_batched
+from aqakit.models.deep import DeepHead, Job, fit_batched, read_saved
 from aqakit.models.head import Explanation, Fitting, Session
 from aqakit.models.heads import rank_aware_attention
 from aqakit.models.heads.siamese_lstm import (
@@ -908,6 +908,32 @@ def _break_by_another_head(folder: Path) -> None:
     head = rank_aware_attention.build(options, 0, "cpu")
     head.fit(_videos(0), Targets(np.array([[0, 1]])))
     head.save(folder)
+
+
+def test_the_scale_of_the_features_comes_along(tmp_path: Path) -> None:
+    source = _saved(tmp_path / "dives", replace(SMALL, standardise=True))
+    options = replace(SMALL, standardise=True, keep_metric=True)
+    started = _fitted(options, 1, _videos(50), session=Session(start_from=source))
+    started.save(tmp_path)
+    ours, theirs = (read_saved(folder / WEIGHTS).tensors for folder in (tmp_path, source))
+    for part in ("mean", "factor"):
+        assert ours[part].keys() == theirs[part].keys() == {"features"}
+        assert ours[part]["features"].equal(theirs[part]["features"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"standardise": True}, "standardise=false and this run has standardise=true"),
+        ({"activation": "linear"}, "activation=relu and this run has activation=linear"),
+    ],
+)
+def test_what_was_learned_otherwise_is_not_taken(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    source = _saved(tmp_path / "dives")
+    with pytest.raises(RecipeError, match=words):
+        _fitted(replace(SMALL, **change), session=Session(start_from=source))
 
 
 @pytest.mark.parametrize("damage", [_break_by_nothing, _break_by_noise, _break_by_another_head])
