@@ -51,8 +51,8 @@ class Method:
 
     Args of the class:
         roles: features that it looks at.
-        standardise: whether each channel of a vector feature is scaled to mean 0 and deviation 1
-            over the training videos.
+        standardise: whether each channel is scaled to mean 0 and deviation 1 over the training
+            videos.
         small: whether features and network are so small that many seeds at once pay.
     """
 

@@ -69,6 +69,8 @@ class Options:
             see :class:`ConvolutionalAttention`).
         reading: ``paper``; ``released`` moves the first fusion layer by 2 places instead of 1, and
             normalises the map's vector and the skill state before the attention looks at them.
+        standardise: scale each channel to mean 0 and deviation 1 over the training videos; for
+            features that are not of unit scale, such as ``flow-hist:grid`` (not in the paper).
 
     Raises:
         ValueError: a number out of its range.
@@ -86,6 +88,7 @@ class Options:
     margin: float = 0.5
     variant: Variant = "full"
     reading: Reading = "paper"
+    standardise: bool = False
 
     def __post_init__(self) -> None:
         require_counts(self, "fusion", "channels", "hidden", "attend", "epochs", "batch_pairs")
@@ -301,6 +304,7 @@ class SpatialAttentionMethod(Method):
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.standardise = options.standardise
 
     def network(self, shapes: Mapping[str, tuple[int, ...]]) -> SpatialAttention:
         """See :class:`..method.Method`.

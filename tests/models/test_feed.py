@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -267,17 +268,35 @@ def test_scaled_channels_have_mean_0_and_deviation_1_over_all_steps() -> None:
     assert not batch.values["features"][~batch.mask].any()
 
 
-def test_only_vectors_are_scaled_and_only_by_rows_that_count() -> None:
-    stream = _stream(0, 6, (3,), alternatives=4)
-    video = VideoFeatures("v", {"rgb": _stream(1, 6, (3, 2, 2)), "track": stream})
+@pytest.mark.parametrize("half", [False, True])
+def test_maps_are_scaled_over_their_places_and_all_only_by_rows_that_count(half: bool) -> None:
+    track = _stream(0, 6, (3,), alternatives=4)
+    maps = _stream(1, 6, (3, 2, 5), alternatives=4)
+    if half:
+        maps = replace(maps, values=maps.values.astype(np.float16))
+    maps.values.setflags(write=False)  # as those of a store are
+    video = VideoFeatures("v", {"rgb": maps, "track": track})
     scale = statistics([video])
-    assert list(scale.mean) == list(scale.factor) == ["track"]
-    np.testing.assert_allclose(scale.mean["track"], stream.step_values.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(1 / scale.factor["track"], stream.step_values.std(axis=0), rtol=1e-5)
-    raw = Feed([video]).batch(Wanted(torch.tensor([0])))
-    batch = scale.apply(raw)
-    assert batch.values["rgb"] is raw.values["rgb"]
-    assert not batch.values["track"].equal(raw.values["track"])
+    assert list(scale.mean) == list(scale.factor) == ["rgb", "track"]
+    for role, stream, axes in (("rgb", maps, (0, 2, 3)), ("track", track, (0,))):
+        rows = stream.step_values.astype(np.float64)
+        mean, deviation = (of(rows, axis=axes).ravel() for of in (np.mean, np.std))
+        np.testing.assert_allclose(scale.mean[role].ravel(), mean, rtol=1e-9)
+        np.testing.assert_allclose(1 / scale.factor[role].ravel(), deviation, rtol=1e-9)
+        batch = scale.apply(Feed([video]).batch(Wanted(torch.tensor([0]))))
+        scaled = batch.values[role].numpy()[0]
+        np.testing.assert_allclose(scaled.mean(axis=axes), 0, atol=1e-5)
+        np.testing.assert_allclose(scaled.std(axis=axes), 1, atol=1e-5)
+
+
+def test_padding_of_scaled_maps_stays_0() -> None:
+    videos = [
+        VideoFeatures(f"v{steps}", {"rgb": _stream(steps, steps, (3, 2, 2))}) for steps in (2, 4)
+    ]
+    batch = statistics(videos).apply(Feed(videos).batch(Wanted(torch.arange(2))))
+    assert batch.mask is not None
+    assert not batch.values["rgb"][~batch.mask].any()
+    assert batch.values["rgb"][batch.mask].all()
 
 
 def test_without_a_scale_a_batch_stays_the_same() -> None:

@@ -569,6 +569,25 @@ def _fitted(
     return head
 
 
+def test_standardised_maps_may_have_any_unit() -> None:
+    videos = _videos(0, 4)
+    in_other_units = [
+        replace(
+            video,
+            streams={
+                role: replace(stream, values=stream.values * 1000 + 7)
+                for role, stream in video.streams.items()
+            },
+        )
+        for video in videos
+    ]
+    options = replace(SMALL, standardise=True)
+    scores = _fitted(options, videos).score(videos)
+    others = _fitted(options, in_other_units).score(in_other_units)
+    np.testing.assert_allclose(others, scores, rtol=1e-2, atol=1e-3)
+    assert not np.allclose(_fitted(SMALL, videos).score(videos), scores, atol=1e-3)
+
+
 def test_a_test_sees_the_last_alternative_and_training_sees_all() -> None:
     videos = _videos(0, 4, alternatives=3)
 
