@@ -45,6 +45,9 @@ def cluster() -> Iterator[Any]:
         # Not below pytest's own, because the paths of sockets must be short.
         tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder,
     ):
+        # Ray notes the address of a cluster in a folder of its own, which it takes for granted.
+        patch.setenv("RAY_TMPDIR", folder)
+        (Path(folder) / "ray").mkdir()
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
         found = Cluster(
