@@ -36,6 +36,7 @@ from .controls import Facts, control_scores
 from .data import VideoFeatures
 from .deep import WEIGHTS, DeepHead
 from .head import EpochLog, Head, Session
+from .method import Method
 from .metrics import bootstrap_interval, pairwise_accuracy, spearman
 from .protocol import Fold, shuffled
 from .recipe import NO_FITTING, Recipe
@@ -177,11 +178,14 @@ def check_recipe(recipe: Recipe, tensorboard: Path | None = None) -> None:
             f"{recipe.head} trains without epochs; leave --patience, --clip-norm, --precision, "
             "--tensorboard and --start-from out"
         )
-    for seed, path in _start_files(recipe).items():
+    starts = _start_files(recipe)
+    if starts and not _may_start(recipe):
+        raise RecipeError(f"{recipe.head} cannot start from another run; leave --start-from out")
+    for path in starts.values():
         if not path.exists():
             raise RecipeError(
-                f"{recipe.start_from} holds no trained weights of seed {seed}; name another run "
-                "with --start-from, or train as many --seeds as it has"
+                f"{path} is not there; name another run with --start-from, or train as many --seeds "
+                "as it has"
             )
 
 
@@ -194,6 +198,11 @@ def without_ignored(recipe: Recipe) -> Recipe:
 
 def _has_epochs(recipe: Recipe) -> bool:
     return isinstance(recipe.build(recipe.seeds[0], "cpu"), DeepHead)
+
+
+def _may_start(recipe: Recipe) -> bool:
+    head = recipe.build(recipe.seeds[0], "cpu")
+    return isinstance(head, DeepHead) and type(head.method).start is not Method.start
 
 
 def _start_files(recipe: Recipe) -> dict[int, Path]:

@@ -235,7 +235,8 @@ def test_every_seed_needs_one_to_start_from(folder: Path, tmp_path: Path) -> Non
     assert aqakit("train", *common, *words, *SHORT, *more).exit_code == 0
     more[1] = tmp_path / "again"
     result = aqakit("train", *common, *words, "--seeds", "2", *more)
-    assert f"{run} holds no trained weights of seed 1" in one_line(result)
+    missing = run / "seed-1" / "head.safetensors"
+    assert f"{missing} is not there; name another run with --start-from" in one_line(result)
     assert not list(tmp_path.glob(".again*"))
 
 

@@ -44,6 +44,7 @@ INFO = BackboneInfo(
             (DIRECTIONS + 1, MAP_GRID, MAP_GRID),
             Sampling.parse("segments-25x3-last-plus4"),
             _PRESETS,
+            precision="float16",
             frames=_ONE_FIELD,
         ),
     ),

@@ -333,7 +333,7 @@ def test_the_features_stay_without_noise() -> None:
 
 def test_features_are_scaled_before_noise() -> None:
     videos = _videos((4, 2, 3, 4, 1, 4, 2))
-    network, scale = Two(), statistics(videos)
+    network, scale = Two(), statistics(videos).to("cpu", torch.float32)
     trainee = replace(_trainee(network, Schedule(1, 11)), scale=scale)
     next(steps_of(trainee, Feed(videos), PLAIN))
     expected = scale.apply(Feed(videos).batch(Wanted(torch.arange(VIDEOS))))
