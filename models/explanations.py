@@ -6,6 +6,7 @@ The names of a video's files are in ``explanations.json``, as its id may be any 
     <video>.npz         maps, (T, H, W) each, where the head has some: of the feature's places, or
                         as large as the frame
     explanations.json   by video: parts of its score, notes, and the files above
+    <figure>.csv        such as filter_correlation.csv, where the head has figures of many videos
     embedding.csv       where each video lies in the plane of t-SNE, where the head embeds videos
 
 The folder is written aside and renamed when it is whole.
@@ -14,7 +15,7 @@ The folder is written aside and renamed when it is whole.
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ class Explained:
         scores: by id.
         explanations: by id.
         embedding: (V, 2) place of each, in the same order; None where the head embeds none.
+        tables: by name, figures over all videos.
     """
 
     scores: Mapping[str, float]
     explanations: Mapping[str, Explanation]
     embedding: NDArray[np.float64] | None
+    tables: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def explain_all(head: Head, videos: Sequence[VideoFeatures], seed: int = 0) -> Explained:
@@ -59,8 +62,11 @@ def explain_all(head: Head, videos: Sequence[VideoFeatures], seed: int = 0) -> E
     """
     scores = dict(zip((v.id for v in videos), head.score(videos).tolist(), strict=True))
     explanations = {video.id: head.explain(video) for video in videos}
-    embedded = head.embed(videos) if isinstance(head, DeepHead) else None
-    return Explained(scores, explanations, None if embedded is None else project(embedded, seed))
+    if not isinstance(head, DeepHead):
+        return Explained(scores, explanations, None)
+    embedded = head.embed(videos)
+    plane = None if embedded is None else project(embedded, seed)
+    return Explained(scores, explanations, plane, head.method.tables(list(explanations.values())))
 
 
 def write_explanations(
@@ -95,6 +101,9 @@ def write_explanations(
                 **files,
             }
         (made / "explanations.json").write_text(json.dumps(index, indent=1) + "\n")
+        for name, table in explained.tables.items():
+            header = [str(column) for column in range(1, table.shape[1] + 1)]
+            _write_csv(made / f"{name}.csv", header, table.tolist())
         if explained.embedding is not None:
             rows = zip(explained.explanations, explained.embedding.tolist(), strict=True)
             cells = ((video, *map(repr, place)) for video, place in rows)

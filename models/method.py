@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..features.errors import RecipeError
@@ -122,3 +123,7 @@ class Method:
     def embed(self, network: Any, memory: Memory, seen: Seen) -> Tensor | None:
         """(V, D) what the network makes of each video as a whole; None for heads without such."""
         return None
+
+    def tables(self, explanations: Sequence[Explanation]) -> dict[str, NDArray[np.float64]]:
+        """By name, two-dimensional figures over several explained videos; none for most heads."""
+        return {}

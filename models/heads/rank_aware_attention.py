@@ -12,7 +12,7 @@ Where the authors' code differs from their paper, the paper is the default and t
 value ``released``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -303,6 +303,10 @@ class RankAwareMethod(Method):
         """(V,) high plus low: equation 16."""
         return network.read(seen.batch, seen.encoding).video
 
+    def tables(self, explanations: Sequence[Explanation]) -> dict[str, NDArray[np.float64]]:
+        """The correlation of filters, figure 7."""
+        return {"filter_correlation": filter_correlation(explanations)}
+
     def explain(self, network: RankAwareAttention, memory: Memory, seen: Seen) -> Explanation:
         """Both attentions, what each branch makes of each segment, and the score of each branch.
 
@@ -345,7 +349,7 @@ def branch_scores(head: Head, videos: Sequence[VideoFeatures]) -> dict[str, NDAr
     }
 
 
-def filter_correlation(head: Head, videos: Sequence[VideoFeatures]) -> NDArray[np.float64]:
+def filter_correlation(explanations: Iterable[Explanation]) -> NDArray[np.float64]:
     """How alike high-skill and low-skill filters attend: figure 7.
 
     Pearson's correlation over a video's segments, averaged over videos. The paper does not say
@@ -353,17 +357,15 @@ def filter_correlation(head: Head, videos: Sequence[VideoFeatures]) -> NDArray[n
     left out of the average.
 
     Args:
-        head: trained, from :func:`build`.
-        videos: at least one.
+        explanations: of at least one video.
 
     Returns:
         (K, K), from -1 to 1: a row a high-skill filter, a column a low-skill filter; nan where no
         video has a correlation.
     """
     total, count = np.zeros(()), np.zeros(())
-    for video in videos:
-        curves = head.explain(video).curves
-        high, low = (_standardised(curves, branch) for branch in ("high", "low"))
+    for explanation in explanations:
+        high, low = (_standardised(explanation.curves, branch) for branch in ("high", "low"))
         correlation = high @ low.T / high.shape[1]
         known = np.isfinite(correlation)
         total = total + np.where(known, correlation, 0)

@@ -13,7 +13,7 @@ from aqakit.features.errors import RecipeError
 from aqakit.models.data import Targets, VideoFeatures
 from aqakit.models.explanations import Explained, explain_all, write_explanations
 from aqakit.models.head import Explanation
-from aqakit.models.heads import ranksvm, siamese_lstm
+from aqakit.models.heads import rank_aware_attention, ranksvm, siamese_lstm
 
 TIMES = np.array([[0.0, 0.5, 1.0], [1.0, 1.5, 2.0]])
 
@@ -117,3 +117,25 @@ def test_embedded_videos_lie_in_the_plane_in_their_order(tmp_path: Path) -> None
     again = explain_all(head, some, seed=3).embedding
     assert again is not None
     np.testing.assert_array_equal(again, made.embedding)
+
+
+def test_filters_are_compared_over_all_videos(tmp_path: Path) -> None:
+    some, targets = videos(5)
+    options = rank_aware_attention.Options(filters=2, hidden=3, epochs=2)
+    head = rank_aware_attention.build(options, 0, "cpu")
+    head.fit(some, targets)
+    write_explanations(explain_all(head, some), tmp_path / "why")
+    table = np.array(
+        [
+            list(map(float, row.values()))
+            for row in rows(tmp_path / "why" / "filter_correlation.csv")
+        ]
+    )
+    expected = np.zeros((2, 2))
+    for video in some:
+        curves = head.explain(video).curves
+        for i in range(2):
+            for j in range(2):
+                pair = curves[f"high_filter_{i + 1}"], curves[f"low_filter_{j + 1}"]
+                expected[i, j] += np.corrcoef(*pair)[0, 1] / len(some)
+    np.testing.assert_allclose(table, expected, rtol=1e-6)

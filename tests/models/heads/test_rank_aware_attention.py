@@ -958,16 +958,17 @@ def test_filter_correlation_is_the_mean_over_videos(filters: int) -> None:
             for j in range(filters):
                 high, low = curves[f"high_filter_{i + 1}"], curves[f"low_filter_{j + 1}"]
                 total[i, j] += np.corrcoef(high, low)[0, 1]
-    np.testing.assert_allclose(filter_correlation(head, videos), total / 5, atol=1e-6)
+    np.testing.assert_allclose(filter_correlation(map(head.explain, videos)), total / 5, atol=1e-6)
 
 
 def test_a_video_of_one_segment_has_no_correlation() -> None:
     head = _fitted()
     flat = _videos(3, 1, segments=1)
-    assert np.isnan(filter_correlation(head, flat)).all()
+    assert np.isnan(filter_correlation(map(head.explain, flat))).all()
     others = _videos(7, 2)
     np.testing.assert_array_equal(
-        filter_correlation(head, [*others, *flat]), filter_correlation(head, others)
+        filter_correlation(map(head.explain, [*others, *flat])),
+        filter_correlation(map(head.explain, others)),
     )
 
 
@@ -976,5 +977,5 @@ def test_a_filter_that_weights_all_segments_the_same_has_no_correlation() -> Non
     weight = head._trained.get_parameter("attention.second.weight")
     with torch.no_grad():
         weight[1] = 0  # the second high-skill filter
-    found = filter_correlation(head, _videos(7, 2))
+    found = filter_correlation(map(head.explain, _videos(7, 2)))
     assert np.isnan(found).tolist() == [[False, False], [True, True]]
