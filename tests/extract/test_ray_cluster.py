@@ -148,7 +148,9 @@ def test_killed_node(tmp_path: Path, cluster: Any, nodes: list[Any], videos: lis
 
 
 def test_no_node_left(tmp_path: Path, cluster: Any, nodes: list[Any], videos: list[Video]) -> None:
-    found = extract_on_cluster(order(tmp_path / "there"), videos, ("cpu",), cluster.address)
+    # So many that some are left when the nodes are gone, however fast the machine is.
+    many = [Video(f"w{number}", videos[number % VIDEOS].path) for number in range(20 * VIDEOS)]
+    found = extract_on_cluster(order(tmp_path / "there"), many, ("cpu",), cluster.address)
     done = next(found)
     for node in nodes:
         cluster.remove_node(node, allow_graceful=False)
