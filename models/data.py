@@ -128,6 +128,35 @@ class Targets:
     scores: NDArray[np.float64] | None = None
     parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
+    def some_pairs(self) -> NDArray[np.int64]:
+        """The pairs.
+
+        Raises:
+            RecipeError: there is none.
+        """
+        if not len(self.pairs):
+            raise RecipeError("no pair of two training videos; add pairs, or change the split")
+        return self.pairs
+
+    def some_scores(self, head: str, instead: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(n,) positions of the videos that have a score, and (n,) these scores.
+
+        Args:
+            head: that learns from them.
+            instead: what to take where only pairs are known.
+
+        Raises:
+            RecipeError: fewer than two have one.
+        """
+        scores = np.zeros(0) if self.scores is None else self.scores
+        which = np.flatnonzero(np.isfinite(scores))
+        if len(which) < 2:
+            raise RecipeError(
+                f"{head} learns from scores and {len(which)} training videos have one; fill in the "
+                f"manifest's column score, or take {instead}"
+            )
+        return which, scores[which]
+
 
 def row_shapes(videos: Sequence[VideoFeatures]) -> dict[str, tuple[int, ...]]:
     """By role, the shape of a row that all videos have.
@@ -147,13 +176,14 @@ def row_shapes(videos: Sequence[VideoFeatures]) -> dict[str, tuple[int, ...]]:
             found = tuple(video.streams[role].values.shape[1:])
             if found != shape:
                 raise RecipeError(
-                    f"video '{video.id}' has {_channels(found)} and '{first.id}' "
+                    f"video '{video.id}' has {words_of(found)} and '{first.id}' "
                     f"{shape[0] if len(shape) == 1 else shape}; extract both with one aqakit command"
                 )
     return shapes
 
 
-def _channels(shape: tuple[int, ...]) -> str:
+def words_of(shape: tuple[int, ...]) -> str:
+    """The shape of a row, for a message."""
     return f"{shape[0]} channels" if len(shape) == 1 else f"rows of shape {shape}"
 
 

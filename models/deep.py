@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from ..features.errors import RecipeError
-from .data import Stream, Targets, VideoFeatures, row_shapes
+from .data import Stream, Targets, VideoFeatures, row_shapes, words_of
 from .feed import Feed, Scale, Wanted, statistics
 from .head import DEFAULT_SESSION, EpochLog, Explanation, Precision, Role, Session
 from .method import Memory, Method, Seen
@@ -253,8 +253,8 @@ class DeepHead:
             found = tuple(stream.values.shape[1:])
             if found != shape:
                 raise RecipeError(
-                    f"video '{video.id}' has {_size(found)} and the head was trained on "
-                    f"{_size(shape)}; give it the feature that the run was trained on"
+                    f"video '{video.id}' has {words_of(found)} and the head was trained on "
+                    f"{words_of(shape)}; give it the feature that the run was trained on"
                 )
 
 
@@ -446,7 +446,3 @@ def _wide(encoding: Any) -> Any:
         ),
         encoding,
     )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]} channels" if len(shape) == 1 else f"rows of shape {shape}"

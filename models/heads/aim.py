@@ -474,16 +474,11 @@ def _known_labels(
     Raises:
         RecipeError: fewer than two have one, or one of them lacks that of another task.
     """
+    which, scores = targets.some_scores("aim", "a head that learns from pairs")
     unknown = np.full(len(videos), np.nan)
-    scores = unknown if targets.scores is None else targets.scores
-    which = np.flatnonzero(np.isfinite(scores))
-    if len(which) < 2:
-        raise RecipeError(
-            f"aim learns from scores and {len(which)} training videos have one; fill in the "
-            "manifest's column score, or take a head that learns from pairs"
-        )
-    labels = np.stack([scores, *(targets.parts.get(task, unknown) for task in tasks[1:])], axis=1)
-    labels = labels[which]
+    labels = np.stack(
+        [scores, *(targets.parts.get(task, unknown)[which] for task in tasks[1:])], axis=1
+    )
     for place, column in np.argwhere(~np.isfinite(labels)):
         raise RecipeError(
             f"video '{videos[which[place]].id}' has no {tasks[column]} score; fill in the "

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from sklearn.svm import SVR
 from torch import Tensor, nn
 
-from ...features.errors import RecipeError
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
 from ..head import Explanation, Role
@@ -41,9 +40,12 @@ from ..network import (
 )
 from ..ranges import require_counts, require_not_negative, require_positive
 from ..recurrent import LSTM
+from ..schedules import constant
 
 Labels = Literal["incremental", "final"]
 Kernel = Literal["linear", "rbf"]
+# Its name, and what to take where only pairs are known.
+_LEARNS = ("c3d-lstm", "deep-ranking, which learns from pairs")
 ROLES = (Role("features", "one vector a clip, such as C3D's fc6"),)
 
 
@@ -226,7 +228,7 @@ class C3DLSTM(Method):
     ) -> list[Stage]:
         """One, of the videos that have a score."""
         options = self.options
-        which, scores = _known_scores(targets, len(videos))
+        which, scores = targets.some_scores(*_LEARNS)
         units = _units(scores, options.standardise_scores)
         labels = np.stack([scores, np.full_like(scores, units.offset)], axis=1) / units.scale
         phase = Phase(
@@ -234,7 +236,7 @@ class C3DLSTM(Method):
             functools.partial(
                 torch.optim.Adam, lr=options.learning_rate, weight_decay=options.weight_decay
             ),
-            lambda epoch: options.learning_rate,
+            constant(options.learning_rate),
         )
         schedule = Schedule(options.epochs, options.batch_videos)
         return [Stage([phase], which[:, None], labels, schedule)]
@@ -247,7 +249,7 @@ class C3DLSTM(Method):
         targets: Targets,
     ) -> Memory:
         """How scores were scaled and, where asked, the regression of the last states."""
-        which, scores = _known_scores(targets, len(videos))
+        which, scores = targets.some_scores(*_LEARNS)
         units = _units(scores, self.options.standardise_scores)
         numbers = {"offset": units.offset, "scale": units.scale}
         tensors = {name: torch.tensor(value).double() for name, value in numbers.items()}
@@ -331,18 +333,6 @@ def _kernel_of(kernel: Kernel, states: Tensor, tensors: Mapping[str, Tensor]) ->
         return states @ vectors.mT
     distances = (states[..., None, :] - vectors).square().sum(dim=-1)
     return torch.exp(-tensors["gamma"] * distances)
-
-
-def _known_scores(targets: Targets, videos: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """(n,) positions of the videos that have a score, and (n,) these scores."""
-    scores = np.full(videos, np.nan) if targets.scores is None else targets.scores
-    which = np.flatnonzero(np.isfinite(scores))
-    if len(which) < 2:
-        raise RecipeError(
-            f"c3d-lstm learns from scores and {len(which)} training videos have one; fill in the "
-            "manifest's column score, or take deep-ranking, which learns from pairs"
-        )
-    return which, scores[which]
 
 
 def _units(scores: NDArray[np.float64], standardise: bool) -> Units:

@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...features.errors import RecipeError
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
 from ..head import Explanation, Role
@@ -39,6 +38,7 @@ from ..network import (
     off_steps,
 )
 from ..ranges import require_counts, require_not_negative, require_positive
+from ..schedules import constant
 from ..two_stream import explained, fused, steps_at, take_steps, video_scores
 
 ROLES = (
@@ -270,9 +270,7 @@ class DeepRanking(Method):
         Both streams' losses are minimised at once, which trains each on its own: they share no
         parameter and no random number.
         """
-        options, ordered = self.options, targets.pairs
-        if not len(ordered):
-            raise RecipeError("no pair of two training videos; add pairs, or change the split")
+        options, ordered = self.options, targets.some_pairs()
         alike = similar_pairs(videos, ordered) if options.similarity else ordered[:0]
         examples = np.concatenate([ordered, alike])
         labels = np.repeat([1.0, 0.0], [len(ordered), len(alike)])[:, None]
@@ -284,7 +282,7 @@ class DeepRanking(Method):
                 momentum=options.momentum,
                 weight_decay=options.weight_decay,
             ),
-            lambda epoch: options.learning_rate,
+            constant(options.learning_rate),
         )
         schedule = Schedule(options.epochs, options.batch_pairs, vary=True)
         return [Stage([phase], examples, labels, schedule)]

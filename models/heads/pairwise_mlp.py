@@ -38,6 +38,7 @@ from ..network import (
     off_steps,
 )
 from ..ranges import require_counts, require_not_negative, require_positive
+from ..schedules import constant
 from ..two_stream import explained, fused, steps_at, take_steps, video_scores
 
 Unit = Literal["segment", "video"]
@@ -201,18 +202,16 @@ class PairwiseRanking(Method):
         self, videos: Sequence[VideoFeatures], targets: Targets, rng: np.random.Generator
     ) -> list[Stage]:
         """One, of the pairs listed; it trains each stream on its own, as they share nothing."""
-        options = self.options
-        if not len(targets.pairs):
-            raise RecipeError("no pair of two training videos; add pairs, or change the split")
+        options, known = self.options, targets.some_pairs()
         phase = Phase(
             functools.partial(losses, options.margin),
             functools.partial(
                 torch.optim.Adam, lr=options.learning_rate, weight_decay=options.weight_decay
             ),
-            lambda epoch: options.learning_rate,
+            constant(options.learning_rate),
         )
         schedule = Schedule(options.epochs, options.batch_pairs, vary=True)
-        return [Stage([phase], targets.pairs, np.zeros((len(targets.pairs), 0)), schedule)]
+        return [Stage([phase], known, np.zeros((len(known), 0)), schedule)]
 
     def scores(self, network: PairwiseMLP, memory: Memory, seen: Seen) -> Tensor:
         """(V,) of the mean of segments, or mean over segments, of each stream, fused."""

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from ...features.errors import RecipeError
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
 from ..filters import AttentionFilters, attention_over_time
@@ -30,6 +29,7 @@ from ..losses import diversity_loss, margin_ranking_loss, outdo_uniform_loss
 from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
 from ..ranges import require_bounded, require_counts
+from ..schedules import constant
 
 ROLES = ONE_FEATURE
 Reading = Literal["paper", "released"]
@@ -213,10 +213,10 @@ def phases(options: Options) -> list[Phase]:
         return ranking_losses(scores, pairs, options) | attention_losses(scores, pairs, options)
 
     if not options.attends:
-        return [Phase(joint, optim.Adam, lambda epoch: rate)]
-    found = [Phase(attention, optim.Adam, lambda epoch: attention_rate, ("attention",))]
+        return [Phase(joint, optim.Adam, constant(rate))]
+    found = [Phase(attention, optim.Adam, constant(attention_rate), ("attention",))]
     if options.ranking:
-        first = Phase(ranking, optim.Adam, lambda epoch: rate, ("rank",), keeps_encoding=True)
+        first = Phase(ranking, optim.Adam, constant(rate), ("rank",), keeps_encoding=True)
         found.insert(0, first)
     return found
 
@@ -286,9 +286,7 @@ class RankAwareMethod(Method):
         self, videos: Sequence[VideoFeatures], targets: Targets, rng: np.random.Generator
     ) -> list[Stage]:
         """One training on all pairs."""
-        if not len(targets.pairs):
-            raise RecipeError("no pair of two training videos; add pairs, or change the split")
-        options = self.options
+        options, known = self.options, targets.some_pairs()
         released = options.schedule == "released"
         schedule = Schedule(
             options.epochs,
@@ -297,7 +295,7 @@ class RankAwareMethod(Method):
             shared_noise=released,
             carry_gradients=released,
         )
-        return [Stage(phases(options), targets.pairs, np.empty((len(targets.pairs), 0)), schedule)]
+        return [Stage(phases(options), known, np.empty((len(known), 0)), schedule)]
 
     def scores(self, network: RankAwareAttention, memory: Memory, seen: Seen) -> Tensor:
         """(V,) high plus low: equation 16."""

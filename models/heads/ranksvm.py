@@ -13,7 +13,6 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ...features.errors import RecipeError
 from ..data import Targets
 from ..head import ONE_FEATURE
 from ..pooled import Kind, PooledHead, Pooling
@@ -191,10 +190,9 @@ def build(options: Options, seed: int, device: str) -> PooledHead:
     """The head, not trained yet; nothing in it is random, and it computes on the CPU."""
 
     def fit(rows: NDArray[np.float64], targets: Targets) -> Pipeline:
-        if not len(targets.pairs):
-            raise RecipeError("no pair of two training videos; add pairs, or change the split")
+        pairs = targets.some_pairs()
         pipeline = Pipeline([("scale", StandardScaler()), ("rank", RankSVM(options.C))])
-        return pipeline.fit(rows, rank__pairs=targets.pairs)
+        return pipeline.fit(rows, rank__pairs=pairs)
 
     trusted = [f"{RankSVM.__module__}.{RankSVM.__qualname__}"]
     return PooledHead(Kind(fit, Pipeline, options.pooling, linear=True, trusted=trusted))

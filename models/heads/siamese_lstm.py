@@ -34,6 +34,7 @@ from ..metric_pairs import Pairs, metric_pairs
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
 from ..ranges import require_bounded, require_counts
 from ..recurrent import LSTM
+from ..schedules import constant
 
 ROLES = (
     Role("features", "one vector a clip"),
@@ -476,14 +477,8 @@ def _scores_of(targets: Targets) -> NDArray[np.float64]:
     Raises:
         RecipeError: fewer than two are known.
     """
-    scores = np.zeros(0) if targets.scores is None else targets.scores
-    known = int(np.isfinite(scores).sum())
-    if known < 2:
-        raise RecipeError(
-            f"siamese-lstm learns from scores and {known} training videos have one; fill in the "
-            "manifest's column score, or take rank-aware-attention, which learns from pairs"
-        )
-    return scores
+    targets.some_scores("siamese-lstm", "rank-aware-attention, which learns from pairs")
+    return np.asarray(targets.scores)
 
 
 def _unit(scores: NDArray[np.float64]) -> tuple[float, float]:
@@ -494,7 +489,7 @@ def _unit(scores: NDArray[np.float64]) -> tuple[float, float]:
 
 def _metric_stage(pairs: Pairs, options: Options) -> Stage:
     phase = Phase(
-        similarity_losses, torch.optim.Adam, _constant(options.learning_rate), _BODY + _METRIC
+        similarity_losses, torch.optim.Adam, constant(options.learning_rate), _BODY + _METRIC
     )
     schedule = Schedule(options.epochs, options.batch)
     return Stage([phase], pairs.positions, pairs.labels, schedule)
@@ -520,12 +515,8 @@ def _scoring_stage(
     frozen = options.knows_metric
     rate = options.scoring_rate if frozen else options.learning_rate
     trains = _SCORE if frozen else _BODY + _SCORE
-    phase = Phase(scoring_losses, torch.optim.Adam, _constant(rate), trains, keeps_encoding=frozen)
+    phase = Phase(scoring_losses, torch.optim.Adam, constant(rate), trains, keeps_encoding=frozen)
     return Stage([phase], positions, labels, Schedule(options.scoring_epochs, options.batch))
-
-
-def _constant(rate: float) -> Callable[[int], float]:
-    return lambda epoch: rate
 
 
 def _experts_in(memory: Memory) -> Experts:

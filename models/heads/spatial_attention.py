@@ -32,6 +32,7 @@ from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
 from ..ranges import require_bounded, require_counts
 from ..recurrent import GRUCell
+from ..schedules import constant
 
 Reading = Literal["paper", "released"]
 Variant = Literal["full", "without-attention-gru", "low-level", "skill-state", "cbam"]
@@ -331,7 +332,7 @@ class SpatialAttentionMethod(Method):
     ) -> list[Stage]:
         """Ranking of pairs, section 3.5; of each segment one stored frame is drawn at random."""
         options = self.options
-        phase = Phase(self._losses, self._optimiser, lambda epoch: options.learning_rate)
+        phase = Phase(self._losses, self._optimiser, constant(options.learning_rate))
         labels = np.zeros((len(targets.pairs), 0))
         schedule = Schedule(options.epochs, options.batch_pairs, vary=True)
         return [Stage([phase], targets.pairs, labels, schedule)]

@@ -14,7 +14,6 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from ...features.errors import RecipeError
 from ..data import Targets
 from ..head import ONE_FEATURE
 from ..pooled import Kind, PooledHead, Pooling
@@ -53,17 +52,11 @@ def build(options: Options, seed: int, device: str) -> PooledHead:
     """The head, not trained yet; nothing in it is random, and it computes on the CPU."""
 
     def fit(rows: NDArray[np.float64], targets: Targets) -> TransformedTargetRegressor:
-        scores = np.full(len(rows), np.nan) if targets.scores is None else targets.scores
-        known = np.isfinite(scores)
-        if known.sum() < 2:
-            raise RecipeError(
-                f"svr learns from scores and {known.sum()} training videos have one; fill in the "
-                "manifest's column score, or take ranksvm, which learns from pairs"
-            )
+        known, scores = targets.some_scores("svr", "ranksvm, which learns from pairs")
         machine = SVR(kernel=options.kernel, C=options.C, epsilon=options.epsilon)
         pipeline = Pipeline([("scale", StandardScaler()), ("regress", machine)])
         regressor = TransformedTargetRegressor(pipeline, transformer=StandardScaler())
-        return regressor.fit(rows[known], scores[known])
+        return regressor.fit(rows[known], scores)
 
     return PooledHead(
         Kind(fit, TransformedTargetRegressor, options.pooling, linear=options.kernel == "linear")

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from ...features.errors import RecipeError
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
 from ..filters import AttentionFilters, attention_over_time
@@ -31,6 +30,7 @@ from ..losses import diversity_loss, margin_ranking_loss
 from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
 from ..ranges import require_bounded, require_counts
+from ..schedules import constant
 
 ROLES = ONE_FEATURE
 Pooling = Literal["softmax", "uniform", "last-segment", "stpn"]
@@ -182,18 +182,16 @@ class TemporalAttentionMethod(Method):
         self, videos: Sequence[VideoFeatures], targets: Targets, rng: np.random.Generator
     ) -> list[Stage]:
         """One training of everything together on all pairs."""
-        if not len(targets.pairs):
-            raise RecipeError("no pair of two training videos; add pairs, or change the split")
-        options = self.options
+        options, pairs_known = self.options, targets.some_pairs()
 
         def of_pairs(
             network: TemporalAttention, batch: Batch, weights: Tensor, pairs: Tensor, labels: Tensor
         ) -> Losses:
             return losses(network, batch, weights, pairs, options)
 
-        phase = Phase(of_pairs, optim.Adam, lambda epoch: options.learning_rate)
+        phase = Phase(of_pairs, optim.Adam, constant(options.learning_rate))
         schedule = Schedule(options.epochs, options.batch_pairs, options.noise)
-        return [Stage([phase], targets.pairs, np.empty((len(targets.pairs), 0)), schedule)]
+        return [Stage([phase], pairs_known, np.empty((len(pairs_known), 0)), schedule)]
 
     def scores(self, network: TemporalAttention, memory: Memory, seen: Seen) -> Tensor:
         """(V,) scores."""
