@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .features.weights_file import FetchOutcome, WeightsFile
     from .models.data import VideoFeatures
     from .models.head import Precision as ComputePrecision
-    from .models.protocol import Fold
+    from .models.fold import Fold
     from .models.recipe import Recipe
     from .models.run import Row
     from .models.together import Together
@@ -156,11 +156,11 @@ def read_source(source: Path) -> Manifest:
     Raises:
         ManifestError: no such path, a folder without videos, or a table that cannot be used.
     """
-    from .features.manifest import Manifest, Video
+    from .features.manifest import VIDEOS_FILE, Manifest, Video
 
-    if source.is_dir():
+    if source.is_dir() and not (source / VIDEOS_FILE).exists():
         return Manifest.from_folder(source)
-    if source.suffix.lower() == ".csv":
+    if source.is_dir() or source.suffix.lower() == ".csv":
         return Manifest.read(source)
     if not source.exists():
         raise ManifestError(f"{source} does not exist; name a folder of videos, a video or a CSV")
@@ -238,7 +238,7 @@ def train(
     """
     from .features.manifest import Manifest
     from .features.store import FeatureStore
-    from .models.protocol import make_fold
+    from .models.fold import make_fold
     from .models.recipe import assign_roles
     from .models.run import check_free, check_recipe
 
@@ -406,7 +406,7 @@ def baselines(
     """
     from .features.manifest import Manifest
     from .features.store import FeatureStore
-    from .models.protocol import make_fold
+    from .models.fold import make_fold
     from .models.recipe import assign_roles
     from .models.run import without_ignored
 

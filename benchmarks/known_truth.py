@@ -53,7 +53,7 @@ from aqakit.features.store import FeatureStore
 from aqakit.models.data import Stream, VideoFeatures
 from aqakit.models.head import Explanation
 from aqakit.models.metrics import spearman
-from aqakit.models.protocol import Fold, make_fold
+from aqakit.models.fold import Fold, make_fold
 from aqakit.models.recipe import Recipe, assign_roles
 from aqakit.models.run import Manner, Run, train_run
 from aqakit.models.together import Together

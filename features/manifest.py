@@ -1,10 +1,11 @@
 """The table of videos: where they are, how good they are, which is better, and who is for training.
 
-A manifest is a CSV file with a header. Its columns are ``id, path, start, end, task, subject, score,
-difficulty, action_type`` in any order, of which ``path`` (or ``id``, for labels alone) must be there,
+A manifest is a CSV file with a header. Its columns are ``id, path, start, end, task, subject, trial,
+score, difficulty, action_type`` in any order, of which ``path`` (or ``id``, for labels alone) must be there,
 ``score_<name>`` for scores of parts of a performance, and ``split`` or ``split_<name>`` with ``train``,
 ``val``, ``test`` or nothing in each cell. Pairs are a second file: CSV with the header
-``better,worse``, or a line ``better worse`` for each.
+``better,worse``, or a line ``better worse`` for each. A folder with ``videos.csv`` and ``pairs.csv``, as
+:meth:`Manifest.write` makes it, is read as one.
 """
 
 import math
@@ -21,10 +22,14 @@ from numpy.typing import NDArray
 from .errors import ManifestError
 from .table import read_table, read_text, read_words, shortened, write_csv
 
-COLUMNS = ("id", "path", "start", "end", "task", "subject", "score", "difficulty", "action_type")
+COLUMNS = (
+    *("id", "path", "start", "end", "task", "subject", "trial", "score", "difficulty"),
+    "action_type",
+)
 PARTS = ("train", "val", "test")
 DEFAULT_SPLIT = "default"
 _PART_SCORE = "score"
+VIDEOS_FILE, PAIRS_FILE = "videos.csv", "pairs.csv"
 VIDEO_SUFFIXES = frozenset({
     ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
     ".ogv", ".ts", ".vob", ".webm", ".wmv",
@@ -46,6 +51,7 @@ class Video:
         difficulty: of the action, where its sport has one.
         action_type: variant of the task.
         parts: by name, scores of parts of the performance, such as ``execution``.
+        trial: which repetition of its subject it is.
     """
 
     id: str
@@ -58,6 +64,7 @@ class Video:
     difficulty: float | None = None
     action_type: str | None = None
     parts: Mapping[str, float] = field(default_factory=dict, hash=False)
+    trial: str | None = None
 
 
 class Pair(NamedTuple):
@@ -111,15 +118,21 @@ class Manifest:
     def read(cls, path: Path, pairs: Path | None = None) -> "Manifest":
         """Read a manifest and, where given, its list of pairs.
 
-        Paths in the table are relative to its folder.
+        Paths in the table are relative to its folder. Of a folder, its ``videos.csv`` is read and,
+        where no other pairs are given, its ``pairs.csv``.
 
         Raises:
             ManifestError: one line that names file, line, value and cure.
         """
-        videos, splits = _read_videos(Path(path))
+        path = Path(path)
+        if path.is_dir() and (path / VIDEOS_FILE).exists():
+            beside = path / PAIRS_FILE
+            pairs = beside if pairs is None and beside.exists() else pairs
+            path = path / VIDEOS_FILE
+        videos, splits = _read_videos(path)
         if pairs is None:
             return cls(videos, splits)
-        found, pair_splits = _read_pairs(Path(pairs), {video.id for video in videos}, Path(path))
+        found, pair_splits = _read_pairs(Path(pairs), {video.id for video in videos}, path)
         return cls(videos, splits, found, pair_splits)
 
     @classmethod
@@ -173,7 +186,7 @@ class Manifest:
             StoreError: the folder cannot be written.
         """
         folder = Path(folder)
-        table, list_of_pairs = folder / "videos.csv", folder / "pairs.csv"
+        table, list_of_pairs = folder / VIDEOS_FILE, folder / PAIRS_FILE
         write_csv(table, _video_rows(self, folder))
         if not self.pairs:
             return table, None
@@ -274,6 +287,7 @@ def _video(place: str, cells: dict[str, str], folder: Path) -> Video:
         difficulty=_number(place, cells, "difficulty"),
         action_type=cells.get("action_type") or None,
         parts=_part_scores(place, cells),
+        trial=cells.get("trial") or None,
     )
 
 
@@ -354,7 +368,7 @@ def _check_parts(name: str, parts: Iterable[str], allowed: set[str]) -> None:
 def _check_videos(videos: Sequence[Video], places: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for video, place in zip(videos, places, strict=True):
-        for name in ("id", "task", "subject", "action_type"):
+        for name in ("id", "task", "subject", "trial", "action_type"):
             _check_text(place, name, getattr(video, name))
         for name in ("start_seconds", "end_seconds", "score", "difficulty"):
             value = getattr(video, name)
@@ -448,6 +462,7 @@ def _video_rows(manifest: Manifest, folder: Path) -> Iterator[list[str]]:
         "end": lambda video: video.end_seconds,
         "task": lambda video: video.task,
         "subject": lambda video: video.subject,
+        "trial": lambda video: video.trial,
         "score": lambda video: video.score,
         "difficulty": lambda video: video.difficulty,
         "action_type": lambda video: video.action_type,

@@ -122,11 +122,13 @@ class Targets:
         scores: (V,), higher is better, nan where unknown; None where only pairs are known.
         parts: by name, (V,) scores of parts of the performance, such as ``execution``, nan where
             unknown.
+        subjects: who performs each of the V videos, None where unknown; empty where nobody says.
     """
 
     pairs: NDArray[np.int64]
     scores: NDArray[np.float64] | None = None
     parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    subjects: tuple[str | None, ...] = ()
 
     def some_pairs(self) -> NDArray[np.int64]:
         """The pairs.

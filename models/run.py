@@ -38,7 +38,7 @@ from .deep import WEIGHTS, DeepHead
 from .head import EpochLog, Head, Session
 from .method import Method
 from .metrics import bootstrap_interval, pairwise_accuracy, spearman
-from .protocol import Fold, shuffled
+from .fold import Fold, shuffled
 from .recipe import NO_FITTING, Recipe
 from .together import OnSeed, Together, Work, train_seeds
 from .unfinished import unfinished

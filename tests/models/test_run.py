@@ -18,7 +18,7 @@ from aqakit.models import run as runs
 from aqakit.models.data import Targets, VideoFeatures
 from aqakit.models.deep import DeepHead
 from aqakit.models.head import Fitting
-from aqakit.models.protocol import Fold, make_fold
+from aqakit.models.fold import Fold, make_fold
 from aqakit.models.recipe import Recipe
 from aqakit.models.run import (
     Manner,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from aqakit.features.errors import ManifestError
 from aqakit.features.manifest import Manifest, Pair, Video, order_by_score
-from aqakit.models import protocol
+from aqakit.models import fold
 from aqakit.models.data import Targets
-from aqakit.models.protocol import make_fold, shuffled
+from aqakit.models.fold import make_fold, shuffled
 
 PARTS = ["train", "train", "train", "test", "test", "test", "val"]
 

@@ -77,7 +77,8 @@ class Fold:
             name: np.array([self.videos[n].parts.get(name, np.nan) for n in members])
             for name in names
         }
-        return Targets(place[pairs], None if scores is None else scores[members], parts)
+        subjects = tuple(self.videos[number].subject for number in members)
+        return Targets(place[pairs], None if scores is None else scores[members], parts, subjects)
 
 
 def make_fold(manifest: Manifest, split: str, available: Collection[str]) -> Fold:
@@ -138,11 +139,12 @@ def shuffled(targets: Targets, rng: np.random.Generator) -> Targets:
     pairs = np.where(turn[:, None], targets.pairs[:, ::-1], targets.pairs)
     known = [part for part in (targets.scores, *targets.parts.values()) if part is not None]
     if not known:
-        return Targets(pairs)
+        return Targets(pairs, subjects=targets.subjects)
     # One permutation for all, so that the parts of a score still belong to it.
     order = rng.permutation(len(known[0]))
     scores = None if targets.scores is None else targets.scores[order]
-    return Targets(pairs, scores, {name: part[order] for name, part in targets.parts.items()})
+    parts = {name: part[order] for name, part in targets.parts.items()}
+    return Targets(pairs, scores, parts, targets.subjects)
 
 
 def _scores_differ(videos: Sequence[Video]) -> bool:

@@ -1,0 +1,1 @@
+"""Importers of published datasets, one file each; see ``features/dataset.py``."""
