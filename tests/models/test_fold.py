@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aqakit.features.errors import ManifestError
 from aqakit.features.manifest import Manifest, Pair, Video, order_by_score
-from aqakit.models import fold
+from aqakit.models import fold as fold_module
 from aqakit.models.data import Targets
 from aqakit.models.fold import make_fold, shuffled
 
@@ -72,7 +72,7 @@ def test_pairs_from_scores_are_made_within_each_part_only(monkeypatch: pytest.Mo
         return order_by_score(videos)
 
     monkeypatch.setattr(Manifest, "pairs_from_scores", lambda self: pytest.fail("made all pairs"))
-    monkeypatch.setattr(protocol, "order_by_score", count)
+    monkeypatch.setattr(fold_module, "order_by_score", count)
     table = manifest([], scores=True)
     fold = make_fold(table, "default", ALL - {"v1", "v4"})
     assert seen == [3, 0, 3]  # train, one video of val, and test
