@@ -7,14 +7,17 @@ tracks, such as kinematics or skeletons, also defines
 which brings them into a store.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ManifestError
 from .manifest import VIDEO_SUFFIXES, Manifest, Pair, Video
+from .table import write_csv
 
 DATASETS = f"{__package__}.datasets"
+ABSENT = "absent.csv"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,18 @@ class Imported:
         return cls(manifest, absent, tuple(notes))
 
 
+def write_absent(imported: Imported, folder: Path) -> None:
+    """Write the videos without a file as ``absent.csv``: id, task, pairs that lose it.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    tasks = {video.id: video.task or "" for video in imported.manifest.videos}
+    lost = Counter(id for pair in imported.manifest.pairs for id in {*pair})
+    rows = [[id, tasks[id], str(lost[id])] for id in imported.absent]
+    write_csv(folder / ABSENT, [["id", "task", "pairs"], *rows])
+
+
 @dataclass(frozen=True)
 class TaskCount:
     """How much of one task there is.
@@ -78,8 +93,9 @@ class TaskCount:
     absent_pairs: int
 
 
-def count_tasks(manifest: Manifest) -> list[TaskCount]:
+def count_tasks(imported: Imported) -> list[TaskCount]:
     """Count each task's videos and pairs, in the order in which tasks come first."""
+    manifest, gone = imported.manifest, set(imported.absent)
     tasks: dict[str, list[Video]] = {}
     for video in manifest.videos:
         tasks.setdefault(video.task or "", []).append(video)
@@ -87,7 +103,6 @@ def count_tasks(manifest: Manifest) -> list[TaskCount]:
     pairs: dict[str, list[Pair]] = {}
     for pair in manifest.pairs:
         pairs.setdefault(task_of[pair.better], []).append(pair)
-    gone = {video.id for video in manifest.videos if video.path is None}
     return [
         TaskCount(
             task,
@@ -117,27 +132,35 @@ class VideoFiles:
             raise ManifestError(f"{source.videos}: no such folder; correct --videos")
         self._by_stem: dict[str, list[Path]] = {}
         root = source.videos or source.folder
+        # Names above it are the user's own and say nothing; its own may be the one looked for.
+        self._above = root.parent
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
             if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
                 self._by_stem.setdefault(path.stem, []).append(path)
 
-    def find(self, stem: str, within: str = "") -> Path | None:
+    def find(self, stem: str, within: str = "", without: str = "") -> Path | None:
         """The file of that name without suffix; None where there is none.
 
         Args:
             stem: name without suffix.
             within: a folder that must be in its path, where names come in several folders; empty
                 for any.
+            without: a folder that must not be in its path; empty for none.
 
         Raises:
             ManifestError: two files have it.
         """
         found = self._by_stem.get(stem, [])
         if within:
-            found = [path for path in found if within in path.parent.parts]
+            found = [path for path in found if within in self._folders(path)]
+        if without:
+            found = [path for path in found if without not in self._folders(path)]
         if len(found) > 1:
             raise ManifestError(
                 f"{found[0]} and {found[1]} have one name; move one away, or name the right folder "
                 "with --videos"
             )
         return found[0] if found else None
+
+    def _folders(self, path: Path) -> tuple[str, ...]:
+        return path.parent.relative_to(self._above).parts

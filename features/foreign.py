@@ -97,14 +97,14 @@ def import_foreign(
         DiskFullError: no space is left.
     """
     suffix = f"_{description.stream}.npz"
-    files = sorted(path for path in folder.glob(f"*{suffix}") if path.name[0] != ".")
+    files = sorted(path for path in folder.rglob(f"*{suffix}") if path.name[0] != ".")
     if not files:
         raise RecipeError(f"{folder}: no file <id>{suffix} in it; name the folder that holds them")
     spec = description.spec(description.sampling or _equal_parts_of(folder, files))
     videos = None if manifest is None else {video.id: video for video in manifest.videos}
     outcomes = []
     for number, path in enumerate(files, 1):
-        video = path.name.removesuffix(suffix)
+        video = path.relative_to(folder).as_posix().removesuffix(suffix)
         outcomes.append(_import(store, spec, path, video, videos))
         on_video(number, len(files), video)
     return outcomes

@@ -3,15 +3,20 @@
 A track is cut into T parts of equal duration. Each column is interpolated linearly at F instants spread
 evenly over a part, and their mean is the part's row. A gap is bridged by the same line between its
 neighbours, and held at the ends; how much was bridged stands in the provenance.
+
+A column gives up to three channels: its mean as measured, ``raw``; the same less the column's first
+known sample, ``from-start``, for which it does not matter where somebody stands; and its mean
+``velocity`` over the part, in units of the column a second.
 """
 
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +32,9 @@ from .store import Feature, FeatureStore
 from .track_files import find_tracks, read_track, track_name
 from .track_poses import pose_files
 from .tracks import Reading, Track
+
+Channel = Literal["raw", "from-start", "velocity"]
+_Array = NDArray[np.float64]
 
 WHOLE = "all"
 _HIGHEST_RATE = 1e6
@@ -93,27 +101,51 @@ class Group:
         return found
 
 
+def parse_channels(text: str) -> tuple[Channel, ...]:
+    """Read words between commas, for example ``raw,velocity``.
+
+    Raises:
+        RecipeError: a word that is no channel, one twice, or none.
+    """
+    words = tuple(word.strip() for word in text.split(","))
+    _check_channels(words)
+    return cast(tuple[Channel, ...], words)
+
+
+def _check_channels(words: Sequence[str]) -> None:
+    known = get_args(Channel)
+    if not words or not {*known}.issuperset(words) or len({*words}) < len(words):
+        raise RecipeError(
+            f"--channels {','.join(words)!r} must be one or more of {', '.join(known)}, each once, "
+            "between commas"
+        )
+
+
 @dataclass(frozen=True)
 class TrackRequest:
-    """What to make of files of tracks.
+    """What to make of tracks.
 
     Args:
         name: the backbone of the features, such as ``kinematics`` or ``pose``.
         sampling: ``steps``, without a rate.
         reading: how the files are read.
         groups: one feature each.
+        channels: of each column; the columns of a group come once for each, in this order.
 
     Raises:
-        RecipeError: another sampling, a name that no key can hold, or two groups of one name.
+        RecipeError: another sampling, a name that no key can hold, two groups of one name, or
+            channels that do not exist or come twice.
     """
 
     name: str
     sampling: Sampling
     reading: Reading
     groups: tuple[Group, ...]
+    channels: tuple[Channel, ...] = ("raw",)
 
     def __post_init__(self) -> None:
         parse_word("--as", self.name)
+        _check_channels(self.channels)
         if self.reading.rate is not None and not 0 < self.reading.rate <= _HIGHEST_RATE:
             raise RecipeError(f"--rate {self.reading.rate} must be positive, in samples a second")
         if self.sampling.rule != "steps" or self.sampling.fps is not None:
@@ -128,7 +160,7 @@ class TrackRequest:
     def spec(self, group: Group) -> FeatureSpec:
         """The feature that a group becomes; that of a person by place is another one."""
         person = self.reading.person
-        preset = "raw" if person is None else f"raw-person-{person}"
+        preset = "-".join(self.channels) + (f"-person-{person}" if person is not None else "")
         return FeatureSpec(self.name, "track", group.name, self.sampling, preset)
 
     def facts(self, group: Group) -> dict[str, Any]:
@@ -141,7 +173,7 @@ class Resampled:
     """A track, or a group of its columns, in steps.
 
     Args:
-        values: (T, C).
+        values: (T, C), all columns of the first channel, then of the next.
         times: (T, 3) start, centre and end of each step in seconds.
         instants: (T, F) at which the track was looked at, in seconds.
         interpolated_samples: of the track, in which some value was missing.
@@ -155,13 +187,48 @@ class Resampled:
     interpolated_values: int
 
 
-def resample(track: Track, places: Sequence[int], sampling: Sampling) -> Resampled:
-    """Mean of some columns over each of T equal parts, by linear interpolation at F instants a part.
+@dataclass(frozen=True)
+class _Line:
+    """A column as straight lines between its K known samples, held before and after them."""
+
+    seconds: _Array
+    values: _Array
+
+    def at(self, instants: _Array) -> _Array:
+        return np.interp(instants, self.seconds, self.values)
+
+    def raw(self, edges: _Array, instants: _Array) -> _Array:
+        means: _Array = self.at(instants).mean(axis=1)
+        return means
+
+    def from_start(self, edges: _Array, instants: _Array) -> _Array:
+        return self.raw(edges, instants) - float(self.values[0])
+
+    def velocity(self, edges: _Array, instants: _Array) -> _Array:
+        return np.diff(self.at(edges)) / np.diff(edges)
+
+
+# Of a line, the edges of its parts (T + 1,) and the instants in them (T, F), to (T,).
+_CHANNELS: dict[Channel, Callable[[_Line, _Array, _Array], _Array]] = {
+    "raw": _Line.raw,
+    "from-start": _Line.from_start,
+    "velocity": _Line.velocity,
+}
+
+
+def resample(
+    track: Track, places: Sequence[int], sampling: Sampling, channels: Sequence[Channel] = ("raw",)
+) -> Resampled:
+    """Some columns in T equal parts, interpolated linearly at F instants a part.
+
+    ``raw`` is the mean over the instants, ``from-start`` the same less the first known sample x_0,
+    and ``velocity`` the mean velocity over a part, (x(end) - x(start)) / (end - start).
 
     Args:
         track: (M, C'), with gaps.
-        places: of the C columns.
+        places: of the columns.
         sampling: ``steps``.
+        channels: of each column.
 
     Raises:
         VideoError: a column without any value.
@@ -176,10 +243,11 @@ def resample(track: Track, places: Sequence[int], sampling: Sampling) -> Resampl
         if not known_column.any():
             name = f" ({track.columns[place]})" if track.columns else ""
             raise VideoError(f"column {place}{name} has no value at all; leave it out with --group")
-    columns = [
-        np.interp(instants, timeline.pts_seconds[there], column[there]).mean(axis=1)
+    lines = [
+        _Line(timeline.pts_seconds[there], column[there])
         for column, there in zip(values.T, known.T, strict=True)
     ]
+    columns = [_CHANNELS[channel](line, edges, instants) for channel in channels for line in lines]
     return Resampled(
         np.stack(columns, axis=1),
         times,
@@ -190,14 +258,24 @@ def resample(track: Track, places: Sequence[int], sampling: Sampling) -> Resampl
 
 
 @dataclass(frozen=True)
-class _Item:
-    """A stretch of a track that becomes features of one video."""
+class Recording:
+    """A stretch of a track that becomes features of one video.
+
+    Args:
+        video: id.
+        path: where the track lies, for messages.
+        read: gives the whole track; raises :class:`VideoError`.
+        identify: gives what the track is read from, as a whole; raises :class:`VideoError`.
+        start_seconds: where the stretch begins; None is the start of the track.
+        end_seconds: where it ends; None is the end of the track.
+    """
 
     video: str
     path: Path
+    read: Callable[[], Track]
+    identify: Callable[[], Source]
     start_seconds: float | None = None
     end_seconds: float | None = None
-    failure: str | None = None
 
 
 def import_tracks(
@@ -226,51 +304,85 @@ def import_tracks(
         StoreError: the store cannot be written.
         DiskFullError: no space is left.
     """
-    items = _items(find_tracks(paths), manifest)
+    found = [
+        item for path in find_tracks(paths) for item in _of_file(store, path, request, manifest)
+    ]
+    return import_recordings(store, found, request, on_video)
+
+
+def import_recordings(
+    store: FeatureStore,
+    recordings: Sequence[Recording | Outcome],
+    request: TrackRequest,
+    on_video: OnVideo = ignore_videos,
+) -> list[Outcome]:
+    """Import tracks that somebody else has found; an unchanged one made in the same way is kept.
+
+    Args:
+        store: to write.
+        recordings: the tracks; or what became of a video without one.
+        request: what to make of them.
+        on_video: told how many videos of how many are done, and the last one.
+
+    Returns:
+        What became of each video.
+
+    Raises:
+        RecipeError: two tracks stand for one video.
+        StoreError: the store cannot be written.
+        DiskFullError: no space is left.
+    """
+    _check_one_each([item for item in recordings if isinstance(item, Recording)])
     outcomes = []
-    for number, item in enumerate(items, 1):
-        outcomes.append(_import(store, item, request))
-        on_video(number, len(items), item.video)
+    for number, item in enumerate(recordings, 1):
+        outcome = item if isinstance(item, Outcome) else _import(store, item, request)
+        outcomes.append(outcome)
+        on_video(number, len(recordings), outcome.video_id)
     return outcomes
 
 
-def _items(paths: Sequence[Path], manifest: Manifest | None) -> list[_Item]:
-    items = [item for path in paths for item in _items_of(path, manifest)]
+def _check_one_each(recordings: Iterable[Recording]) -> None:
     seen: dict[str, Path] = {}
-    for item in items:
-        if item.video in seen and item.failure is None:
+    for one in recordings:
+        if one.video in seen:
             raise RecipeError(
-                f"{seen[item.video]} and {item.path} both stand for video '{item.video}'; rename one "
+                f"{seen[one.video]} and {one.path} both stand for video '{one.video}'; rename one "
                 "or import their folders into stores of their own"
             )
-        if item.failure is None:
-            seen[item.video] = item.path
-    return items
+        seen[one.video] = one.path
 
 
-def _items_of(path: Path, manifest: Manifest | None) -> list[_Item]:
+def _of_file(
+    store: FeatureStore, path: Path, request: TrackRequest, manifest: Manifest | None
+) -> list[Recording | Outcome]:
     name = track_name(path)
+    make = partial(
+        Recording,
+        path=path,
+        read=partial(read_track, path, request.reading),
+        identify=partial(_identify, store, path),
+    )
     if manifest is None:
-        return [_Item(name, path)]
+        return [make(name)]
     by_id = [video for video in manifest.videos if video.id == name]
     by_file = [video for video in manifest.videos if video.path and video.path.stem == name]
-    found = [
-        _Item(video.id, path, video.start_seconds, video.end_seconds) for video in by_id or by_file
-    ]
     reason = (
         f"{path}: the manifest has no video with id or file {name!r}; list it or rename the file"
     )
-    return found or [_Item(name, path, failure=reason)]
+    return [
+        make(video.id, start_seconds=video.start_seconds, end_seconds=video.end_seconds)
+        for video in by_id or by_file
+    ] or [Outcome(name, failure=reason)]
 
 
-def _import(store: FeatureStore, item: _Item, request: TrackRequest) -> Outcome:
-    if item.failure is not None:
-        return Outcome(item.video, failure=item.failure)
+def _import(store: FeatureStore, item: Recording, request: TrackRequest) -> Outcome:
     with store.claim(item.video) as mine:
         if not mine:
             return Outcome(item.video, notes=("another process has it in hand",))
         try:
-            source = _source(store, item)
+            source = replace(
+                item.identify(), start_seconds=item.start_seconds, end_seconds=item.end_seconds
+            )
             missing = {
                 group: request.spec(group)
                 for group in request.groups
@@ -287,25 +399,28 @@ def _import(store: FeatureStore, item: _Item, request: TrackRequest) -> Outcome:
     return Outcome(item.video, computed=computed, kept=kept, notes=_notes(features))
 
 
-def _source(store: FeatureStore, item: _Item) -> Source:
-    """What the features are made from; of a folder, all its files together."""
-    stretch = (item.start_seconds, item.end_seconds)
-    if not item.path.is_dir():
-        return store.source(item.path, *stretch)
+def _identify(store: FeatureStore, path: Path) -> Source:
+    """What a track is read from; of a folder, all its files together."""
+    if not path.is_dir():
+        return store.source(path)
     digest, size, changed = hashlib.sha256(), 0, 0
     try:
-        for path in pose_files(item.path):
-            data, status = path.read_bytes(), path.stat()
-            digest.update(hashlib.sha256(path.name.encode(errors="surrogatepass")).digest())
+        for file in pose_files(path):
+            data, status = file.read_bytes(), file.stat()
+            digest.update(hashlib.sha256(file.name.encode(errors="surrogatepass")).digest())
             digest.update(hashlib.sha256(data).digest())
             size, changed = size + status.st_size, max(changed, status.st_mtime_ns)
     except OSError as error:
-        raise VideoError(f"{path}: cannot be read ({error.strerror}); correct it") from None
-    return Source(item.path.name, size, changed, digest.hexdigest(), *stretch)
+        raise VideoError(
+            f"{error.filename or path}: cannot be read ({error.strerror}); correct it"
+        ) from None
+    return Source(path.name, size, changed, digest.hexdigest())
 
 
-def _features(item: _Item, request: TrackRequest, groups: Iterable[Group]) -> dict[Group, Feature]:
-    track = read_track(item.path, request.reading)
+def _features(
+    item: Recording, request: TrackRequest, groups: Iterable[Group]
+) -> dict[Group, Feature]:
+    track = item.read()
     try:
         track = track.trim(item.start_seconds, item.end_seconds)
         return {group: _feature(track, group, request) for group in groups}
@@ -316,13 +431,14 @@ def _features(item: _Item, request: TrackRequest, groups: Iterable[Group]) -> di
 def _feature(track: Track, group: Group, request: TrackRequest) -> Feature:
     places = group.places(track)
     with np.errstate(over="ignore", invalid="ignore"):
-        made = resample(track, places, request.sampling)
+        made = resample(track, places, request.sampling, request.channels)
         values = made.values.astype(np.float32)
     if not np.isfinite(values).all():
         raise VideoError("holds values too large for float32; correct its unit")
     provenance = {
         **request.facts(group),
         "names": [track.columns[place] for place in places] if track.columns else [],
+        "channels": list(request.channels),
         "samples": len(track.values),
         "interpolated_samples": made.interpolated_samples,
         "interpolated_values": made.interpolated_values,

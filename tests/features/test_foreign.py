@@ -76,6 +76,13 @@ def test_only_a_changed_file_is_imported_anew(store: FeatureStore, folder: Path)
     np.testing.assert_array_equal(store.read(KEY, "v1").values, values(9))
 
 
+def test_files_in_folders_have_their_place_as_id(store: FeatureStore, folder: Path) -> None:
+    (folder / "Sonic").mkdir()
+    np.savez(folder / "Sonic" / "D5-S_rgb.npz", values(3))
+    assert failures(store, folder) == {"Sonic/D5-S": None, "v1": None, "v2": None}
+    np.testing.assert_array_equal(store.read(KEY, "Sonic/D5-S").values, values(3))
+
+
 def test_the_other_stream_is_left_alone(store: FeatureStore, folder: Path) -> None:
     np.savez(folder / "v1_flow.npz", values(5))
     assert len(import_foreign(store, folder, I3D)) == 2

@@ -1,7 +1,9 @@
 import json
 import math
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,12 +14,18 @@ from scipy.interpolate import make_interp_spline
 
 from aqakit.features.errors import RecipeError, VideoError
 from aqakit.features.manifest import Manifest, Video
+from aqakit.features.outcome import Outcome
 from aqakit.features.segments import Sampling, Timeline
+from aqakit.features.source import Source
 from aqakit.features.store import FeatureStore
 from aqakit.features.track_features import (
+    Channel,
     Group,
+    Recording,
     TrackRequest,
+    import_recordings,
     import_tracks,
+    parse_channels,
     resample,
 )
 from aqakit.features.tracks import Reading, Track, make_timeline
@@ -46,28 +54,35 @@ def write(path: Path, values: NDArray[np.float64]) -> Path:
 # Resampling
 
 
-def slowly(track: Track, column: int, sampling: Sampling) -> list[float]:
-    """Steps of one column in plain Python: walk to the neighbours of each instant."""
+def value_at(known: list[tuple[float, float]], instant: float) -> float:
+    """One column at an instant in plain Python: walk to its neighbours."""
+    before = [pair for pair in known if pair[0] <= instant]
+    after = [pair for pair in known if pair[0] > instant]
+    if not before:
+        return after[0][1]
+    if not after:
+        return before[-1][1]
+    (t0, v0), (t1, v1) = before[-1], after[0]
+    return v0 + (v1 - v0) * (instant - t0) / (t1 - t0)
+
+
+def slowly(track: Track, column: int, sampling: Sampling, channel: Channel = "raw") -> list[float]:
+    """Steps of one column, an instant at a time."""
     assert sampling.count is not None
     times, values = track.timeline.pts_seconds.tolist(), track.values[:, column].tolist()
     known = [(t, v) for t, v in zip(times, values, strict=True) if not math.isnan(v)]
     start, length = track.timeline.start_seconds, track.timeline.duration_seconds
     rows = []
     for step in range(sampling.count):
+        if channel == "velocity":
+            first, last = (start + (step + at) / sampling.count * length for at in (0, 1))
+            rows.append((value_at(known, last) - value_at(known, first)) / (last - first))
+            continue
         total = 0.0
         for frame in range(sampling.frames):
             share = (step + (frame + 0.5) / sampling.frames) / sampling.count
-            instant = start + share * length
-            before = [pair for pair in known if pair[0] <= instant]
-            after = [pair for pair in known if pair[0] > instant]
-            if not before:
-                total += after[0][1]
-            elif not after:
-                total += before[-1][1]
-            else:
-                (t0, v0), (t1, v1) = before[-1], after[0]
-                total += v0 + (v1 - v0) * (instant - t0) / (t1 - t0)
-        rows.append(total / sampling.frames)
+            total += value_at(known, start + share * length)
+        rows.append(total / sampling.frames - (known[0][1] if channel == "from-start" else 0))
     return rows
 
 
@@ -111,6 +126,48 @@ def test_resampling_step_by_step(track: Track, count: int, frames: int) -> None:
     np.testing.assert_array_equal(made.times[1:, 0], made.times[:-1, 2])
     inside = (made.instants > made.times[:, :1]) & (made.instants < made.times[:, 2:])
     assert inside.all()
+
+
+@given(
+    track=tracks(),
+    count=st.integers(1, 7),
+    channels=st.lists(st.sampled_from(get_args(Channel)), min_size=1, unique=True),
+)
+def test_channels_step_by_step(track: Track, count: int, channels: list[Channel]) -> None:
+    sampling = Sampling("steps", 3, count)
+    columns = range(track.values.shape[1])
+    made = resample(track, columns, sampling, channels)
+    expected = [slowly(track, c, sampling, channel) for channel in channels for c in columns]
+    assert made.values.shape == (count, len(expected))
+    # Rates up to 1000 a second divide rounding errors by as little as a ms.
+    np.testing.assert_allclose(made.values, np.transpose(expected), rtol=1e-6, atol=1e-5)
+    gaps = np.isnan(track.values)
+    assert made.interpolated_values == gaps.sum()
+
+
+def test_what_channels_mean() -> None:
+    timeline = Timeline(np.arange(2.0, 12.0), 12.0)
+    values = np.array([np.nan, 5, 7, 9, 11, 13, 15, 17, 19, 21])[:, None]
+    made = resample(
+        Track(timeline, values), [0], Sampling("steps", 1, 5), parse_channels("velocity")
+    )
+    # Held before the first known sample, at 3 s, and after the last one, at 11 s; 2 a second between.
+    np.testing.assert_allclose(made.values[:, 0], [1, 2, 2, 2, 1])
+    both: tuple[Channel, ...] = ("from-start", "raw")
+    made = resample(Track(timeline, values), [0], Sampling("steps", 1, 5), both)
+    np.testing.assert_allclose(made.values, [[0, 5], [4, 9], [8, 13], [12, 17], [16, 21]])
+
+
+@given(track=tracks(), offset=st.floats(-1e3, 1e3))
+def test_where_a_track_begins_matters_to_raw_alone(track: Track, offset: float) -> None:
+    moved = replace(track, values=track.values + offset)
+    sampling, places = Sampling("steps", 2, 3), range(track.values.shape[1])
+    for channel, shift in (("raw", offset), ("from-start", 0), ("velocity", 0)):
+        one, other = (
+            resample(each, places, sampling, parse_channels(channel)).values
+            for each in (track, moved)
+        )
+        np.testing.assert_allclose(other, one + shift, rtol=1e-6, atol=1e-5)
 
 
 def test_resampling_against_scipy() -> None:
@@ -227,6 +284,45 @@ def test_requests_that_mean_nothing(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "channels"),
+    [
+        ("raw", ("raw",)),
+        ("velocity, raw", ("velocity", "raw")),
+        ("raw,from-start,velocity", ("raw", "from-start", "velocity")),
+    ],
+)
+def test_channels_that_a_user_asks_for(text: str, channels: tuple[str, ...]) -> None:
+    assert parse_channels(text) == channels
+
+
+@pytest.mark.parametrize("text", ["", "raw,speed", "raw,", "velocity,raw,velocity", "Raw"])
+def test_channels_that_mean_nothing(text: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_channels(text)
+    assert str(caught.value) == (
+        f"--channels {text!r} must be one or more of raw, from-start, velocity, each once, between "
+        "commas"
+    )
+    with pytest.raises(RecipeError, match="--channels '' must be one or more of raw"):
+        TrackRequest("pose", STEPS, Reading(1), (ALL,), ())
+
+
+@pytest.mark.parametrize(
+    ("channels", "person", "preset"),
+    [
+        ("raw", None, "raw"),
+        ("raw", 2, "raw-person-2"),
+        ("raw,from-start,velocity", None, "raw-from-start-velocity"),
+        ("velocity", 0, "velocity-person-0"),
+    ],
+)
+def test_channels_are_part_of_the_key(channels: str, person: int | None, preset: str) -> None:
+    reading = Reading(1, person=person)
+    asked = TrackRequest("pose", STEPS, reading, (ALL,), parse_channels(channels))
+    assert asked.spec(ALL).preset == preset
+
+
 # Into the store
 
 
@@ -253,6 +349,68 @@ def test_each_group_is_a_feature(store: FeatureStore, tmp_path: Path) -> None:
     assert [one["interpolated_samples"] for one in told] == [2, 0]
     assert [one["interpolated_values"] for one in told] == [2, 0]
     assert told[0]["source"]["name"] == "v1.txt"
+
+
+def test_channels_stand_side_by_side(store: FeatureStore, tmp_path: Path) -> None:
+    values = np.random.default_rng(1).random((20, 4))
+    path = write(tmp_path / "v1.txt", values)
+    group = Group.parse("g=1,3")
+    asked = replace(request(group), channels=parse_channels("from-start,velocity"))
+    (outcome,) = import_tracks(store, [path], asked, Manifest((Video("v1", start_seconds=0.5),)))
+    assert outcome.computed == ("kinematics.track.g.steps-3x4.from-start-velocity.none.float32",)
+    found = store.read(outcome.computed[0], "v1")
+    # From the first sample of the stretch, not of the file.
+    cut = Track(make_timeline(path, None, 20, 10), values).trim(0.5, None)
+    expected = [
+        slowly(cut, column, STEPS, channel) for channel in asked.channels for column in (1, 3)
+    ]
+    np.testing.assert_allclose(
+        found.values.astype(np.float64), np.transpose(expected), rtol=1e-5, atol=1e-6
+    )
+    assert found.provenance["channels"] == ["from-start", "velocity"]
+    # Another choice is another feature; this one stays.
+    (outcome,) = import_tracks(store, [path], request(group))
+    assert outcome.computed == ("kinematics.track.g.steps-3x4.raw.none.float32",)
+
+
+def test_recordings_that_somebody_else_found(store: FeatureStore) -> None:
+    source = Source("m", 3, 0, "ab" * 32)
+    told: list[tuple[int, int, str]] = []
+
+    def broken() -> Track:
+        raise VideoError("a.tar/b.txt: is empty")
+
+    def unreadable() -> Source:
+        raise VideoError("a.tar/c.txt: cannot be read")
+
+    found: list[Recording | Outcome] = [
+        Recording("a", Path("a.tar/a.txt"), lambda: NAMED, lambda: source, 1),
+        Recording("b", Path("a.tar/b.txt"), broken, lambda: source),
+        Recording("c", Path("a.tar/c.txt"), lambda: NAMED, unreadable),
+        Recording("d", Path("a.tar/d.txt"), lambda: NAMED, lambda: source, 9),
+        Outcome("e", failure="no file of recording 'e'"),
+    ]
+    asked = request(Group("feet", ("foot",)))
+    outcomes = import_recordings(store, found, asked, lambda *step: told.append(step))
+    assert [outcome.failure for outcome in outcomes[1:3]] == [
+        "a.tar/b.txt: is empty",
+        "a.tar/c.txt: cannot be read",
+    ]
+    assert str(outcomes[3].failure).startswith("a.tar/d.txt: no frame between start 9")
+    assert outcomes[4] is found[4]
+    assert told == [(n, 5, video) for n, video in enumerate("abcde", 1)]
+    (key,) = outcomes[0].computed
+    stored = store.read(key, "a")
+    assert stored.values.shape == (3, 2)
+    assert stored.times[0, 0] == 1
+    assert stored.provenance["names"] == ["foot.x", "foot.y"]
+    assert stored.provenance["source"] == replace(source, start_seconds=1).to_dict()
+    # What did not change is not read.
+    again = Recording("a", Path("a.tar/a.txt"), broken, lambda: source, 1)
+    assert import_recordings(store, [again], asked)[0].kept == (key,)
+    assert import_recordings(store, [replace(again, end_seconds=2)], asked)[0].failure
+    with pytest.raises(RecipeError, match="a.tar/a.txt and z.txt both stand for video 'a'"):
+        import_recordings(store, [again, replace(again, path=Path("z.txt"))], asked)
 
 
 def test_only_what_changed_is_imported_anew(store: FeatureStore, tmp_path: Path) -> None:
