@@ -1,8 +1,10 @@
 """What a head is: a model that scores videos from their cached features, and says why.
 
 A file of ``heads/`` is a head. It defines ``Options``, a frozen dataclass of its settings; ``ROLES``,
-the features that it looks at; and ``build(options: Options, seed: int, device: str) -> Head``. Its
-options, with the seed, and what ``save`` wrote make the same head again.
+the features that it looks at; ``LEARNS_FROM``, whether it learns from ``pairs`` or from ``scores``,
+in which case its scores are on the scale of the labels and errors between the two mean something; and
+``build(options: Options, seed: int, device: str) -> Head``. Its options, with the seed, and what
+``save`` wrote make the same head again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +20,7 @@ from .data import Targets, VideoFeatures
 HEADS = f"{__package__}.heads"
 OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 Precision = Literal["float32", "bfloat16", "float64"]
+LearnsFrom = Literal["pairs", "scores"]
 EpochLog = dict[str, float]
 
 

@@ -1,14 +1,16 @@
-"""Heads that see a video as one vector: statistics over its segments, then scikit-learn.
+"""Heads that see a video as one vector, whatever its length, and score it with scikit-learn.
 
-:class:`PooledHead` is what such heads have in common; a file of ``heads/`` gives it an estimator.
+:class:`PooledHead` is what such heads have in common; a file of ``heads/`` gives it an estimator and
+a :class:`.pooling.Pooling`.
 """
 
+import json
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import skops.io
@@ -18,9 +20,12 @@ from skops.io.exceptions import UntrustedTypesFoundException
 from ..features.errors import RecipeError
 from .data import Targets, VideoFeatures, channels_of
 from .head import DEFAULT_SESSION, ONE_FEATURE, EpochLog, Explanation, Session
+from .pooling import Pooling
+from .searched import NothingHeldOutError, Searched
 
-Pooling = Literal["mean", "mean-deviation"]
 _FILE = "estimator.skops"
+# For people; the estimator holds the same.
+_SEARCH_FILE = "search.json"
 # What skops lets through of its parsers of a zip archive and of the JSON in it.
 _UNREADABLE = (
     AttributeError,
@@ -51,22 +56,22 @@ class Kind:
     """What one head adds to :class:`PooledHead`.
 
     Args:
-        fit: fits an estimator to (V, D) pooled videos.
-        estimator: what ``fit`` gives.
-        pooling: the statistics.
+        fit: fits an estimator, or a :class:`.searched.Searched` one, to (V, D) pooled videos.
+        estimator: its class.
+        pooling: what the D numbers of a video are.
         linear: whether the estimator's score is linear in them.
-        trusted: full names of the classes, beside scikit-learn's, that its file may hold.
+        trusted: classes, beside scikit-learn's, that its file may hold.
     """
 
     fit: Fit
     estimator: type
     pooling: Pooling
     linear: bool
-    trusted: Sequence[str] = ()
+    trusted: Sequence[type] = ()
 
 
 class PooledHead:
-    """Scores the statistics of a video's segments.
+    """Scores a video by the numbers that pooling makes of its segments.
 
     Args:
         kind: estimator and pooling.
@@ -82,7 +87,13 @@ class PooledHead:
         self, videos: Sequence[VideoFeatures], targets: Targets, session: Session = DEFAULT_SESSION
     ) -> list[EpochLog]:
         """Train from scratch; there are no epochs to log. See :class:`.head.Head`."""
-        self._estimator = self._kind.fit(self._pooled(videos), targets)
+        try:
+            self._estimator = self._kind.fit(self._pooled(videos), targets)
+        except NothingHeldOutError as error:
+            raise RecipeError(
+                f"search=grid cannot try its settings, {error} within the training part; give it "
+                "more pairs or scores, or set search=none"
+            ) from None
         return []
 
     def score(self, videos: Sequence[VideoFeatures]) -> NDArray[np.float64]:
@@ -92,7 +103,7 @@ class PooledHead:
         if rows.shape[1] != expected:
             raise RecipeError(
                 f"video '{videos[0].id}' has {videos[0].values.shape[1]} channels and the head was "
-                f"trained on {expected // _statistics(self._kind.pooling)}; give it the feature "
+                f"trained on {expected // self._kind.pooling.per_channel}; give it the feature "
                 "that the run was trained on"
             )
         return np.asarray(self._estimator.predict(rows), np.float64)
@@ -101,22 +112,31 @@ class PooledHead:
         """How much each segment adds to the score.
 
         A linear score is the sum of its segments' contributions and of an offset, exactly (see
-        :func:`shares`). For another one it is occlusion: the score less that of the video without
-        the segment; these do not sum up.
+        :meth:`.pooling.Pooling.shares`). For another one it is occlusion: the score less that of the
+        video without the segment; these do not sum up. Notes are the settings that a search chose.
         """
         score = float(self.score([video])[0])
-        values = np.asarray(video.values, np.float64)
+        values, pooling = np.asarray(video.values, np.float64), self._kind.pooling
         if self._kind.linear:
-            parts = shares(values, self._kind.pooling)
+            parts = pooling.shares(values)
             offset = float(self._estimator.predict(np.zeros_like(parts[:1]))[0])
-            curve = self._estimator.predict(parts) - offset
-            return Explanation(video.times, {"contribution": curve}, {"offset": offset})
-        curve = score - self._estimator.predict(without_each(values, self._kind.pooling))
-        return Explanation(video.times, {"occlusion": curve}, {"score": score})
+            curves = {"contribution": self._estimator.predict(parts) - offset}
+            scores = {"offset": offset}
+        else:
+            curves = {"occlusion": score - self._estimator.predict(pooling.without_each(values))}
+            scores = {"score": score}
+        return Explanation(video.times, curves, scores, notes=self._chosen())
 
     def save(self, folder: Path) -> None:
-        """Write the estimator with skops, which loads nothing but known classes."""
+        """Write the estimator with skops, which loads nothing but known classes.
+
+        A search also writes ``search.json``: settings chosen and tried, the share of held-out pairs
+        that each of them orders rightly, and how many pairs and folds that are.
+        """
         skops.io.dump(self._trained, folder / _FILE)
+        if isinstance(self._estimator, Searched):
+            text = json.dumps(_record(self._estimator), indent=1)
+            (folder / _SEARCH_FILE).write_text(text + "\n")
 
     def load(self, folder: Path) -> None:
         """Read it back.
@@ -125,18 +145,24 @@ class PooledHead:
             RecipeError: the file is missing, damaged, or holds other classes.
         """
         path = folder / _FILE
+        trusted = [f"{kind.__module__}.{kind.__qualname__}" for kind in self._classes]
         try:
-            found = skops.io.load(path, trusted=list(self._kind.trusted))
+            found = skops.io.load(path, trusted=trusted)
         except _UNREADABLE as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise RecipeError(
                 f"{path} does not hold this head ({reason}); train it again"
             ) from None
-        if not isinstance(found, self._kind.estimator):
+        inner = found.estimator if isinstance(found, Searched) else found
+        if not isinstance(inner, self._kind.estimator):
             raise RecipeError(
-                f"{path} does not hold this head (it holds a {type(found).__name__}); train it again"
+                f"{path} does not hold this head (it holds a {type(inner).__name__}); train it again"
             )
         self._estimator = found
+
+    @property
+    def _classes(self) -> Sequence[type]:
+        return [Searched, *self._kind.trusted]
 
     @property
     def _trained(self) -> Any:
@@ -146,45 +172,24 @@ class PooledHead:
 
     def _pooled(self, videos: Sequence[VideoFeatures]) -> NDArray[np.float64]:
         channels_of(videos)
-        return np.stack([pool(video.values, self._kind.pooling) for video in videos])
+        return np.stack([self._kind.pooling.pool(video.values) for video in videos])
+
+    def _chosen(self) -> dict[str, str]:
+        if not isinstance(self._estimator, Searched):
+            return {}
+        chosen = _short(self._estimator.chosen_)
+        return {name: format(value, "g") for name, value in chosen.items()}
 
 
-def pool(values: NDArray[Any], pooling: Pooling) -> NDArray[np.float64]:
-    """(D,) statistics of (T, C) segments: D = C means, then C standard deviations."""
-    mean = values.mean(axis=0, dtype=np.float64)
-    if pooling == "mean":
-        return np.asarray(mean)
-    return np.concatenate([mean, values.std(axis=0, dtype=np.float64)])
+def _record(searched: Searched) -> dict[str, Any]:
+    return {
+        "chosen": _short(searched.chosen_),
+        "folds": searched.folds_,
+        "held_out_pairs": searched.held_out_pairs_,
+        "tried": [_short(tried) for tried in searched.tried_],
+    }
 
 
-def shares(values: NDArray[np.float64], pooling: Pooling) -> NDArray[np.float64]:
-    """(T, D) what each segment adds to each statistic; they sum to :func:`pool`.
-
-    A mean is the sum of x_t / T. A standard deviation s is the sum of (x_t - mean)^2 / (T s), given
-    mean and s; where s is 0, so is every share.
-    """
-    count = len(values)
-    if pooling == "mean":
-        return values / count
-    deviation = values.std(axis=0)
-    squares = (values - values.mean(axis=0)) ** 2
-    ratio = np.divide(squares, deviation, out=np.zeros_like(squares), where=deviation > 0)
-    return np.concatenate([values, ratio], axis=1) / count
-
-
-def without_each(values: NDArray[np.float64], pooling: Pooling) -> NDArray[np.float64]:
-    """(T, D) statistics of the video without each of its segments; of the one that it has, if so."""
-    if len(values) == 1:
-        return pool(values, pooling)[None]
-    # Sums less one term, of values about their mean: sums of raw squares would lose the digits.
-    mean, rest = values.mean(axis=0), len(values) - 1
-    centred = values - mean
-    shift = -centred / rest  # (T, C) from the mean of all to the mean without one
-    if pooling == "mean":
-        return np.asarray(mean + shift)
-    squares = ((centred**2).sum(axis=0) - centred**2) / rest
-    return np.concatenate([mean + shift, np.sqrt((squares - shift**2).clip(min=0))], axis=1)
-
-
-def _statistics(pooling: Pooling) -> int:
-    return {"mean": 1, "mean-deviation": 2}[pooling]
+def _short(settings: Mapping[str, float]) -> dict[str, float]:
+    """Names as the user knows them, without those of the steps that they belong to."""
+    return {name.rpartition("__")[2]: value for name, value in settings.items()}

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ...features.errors import RecipeError
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
-from ..head import Explanation, Role
+from ..head import Explanation, LearnsFrom, Role
 from ..method import Memory, Method, Seen
 from ..network import (
     Batch,
@@ -60,6 +60,7 @@ ROLES = (
     Role("secondary", "those of the secondary agents, one vector a step", optional=True),
     Role("scene", "the whole scene, one vector a step, such as I3D's logits"),
 )
+LEARNS_FROM: LearnsFrom = "scores"
 # Without an AIM feature; without two streams that could be fused.
 _ONE_STREAM: tuple[Variant, ...] = ("scene-only", "scene-kinetic")
 TASKS = ("score", "execution", "synchronisation")

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
-from ..head import Explanation, Role
+from ..head import Explanation, LearnsFrom, Role
 from ..method import Memory, Method, Seen
 from ..network import (
     Batch,
@@ -47,6 +47,7 @@ Kernel = Literal["linear", "rbf"]
 # Its name, and what to take where only pairs are known.
 _LEARNS = ("c3d-lstm", "deep-ranking, which learns from pairs")
 ROLES = (Role("features", "one vector a clip, such as C3D's fc6"),)
+LEARNS_FROM: LearnsFrom = "scores"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ...features.errors import RecipeError
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
-from ..head import Explanation, Role
+from ..head import Explanation, LearnsFrom, Role
 from ..losses import margin_ranking_loss
 from ..method import Memory, Method, Seen
 from ..network import (
@@ -48,6 +48,7 @@ ROLES = (
     Role("rgb", "one vector a segment, of its picture", optional=True),
     Role("flow", "one vector a segment, of its motion", optional=True),
 )
+LEARNS_FROM: LearnsFrom = "pairs"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch.nn import functional
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
 from ..filters import AttentionFilters, attention_over_time
-from ..head import ONE_FEATURE, Explanation, Head
+from ..head import ONE_FEATURE, Explanation, Head, LearnsFrom
 from ..losses import diversity_loss, margin_ranking_loss, outdo_uniform_loss
 from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
@@ -32,6 +32,7 @@ from ..ranges import require_bounded, require_counts
 from ..schedules import constant
 
 ROLES = ONE_FEATURE
+LEARNS_FROM: LearnsFrom = "pairs"
 Reading = Literal["paper", "released"]
 _RELEASED_ATTENTION_RATE = 0.1
 _NUMBERS = (

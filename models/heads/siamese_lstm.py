@@ -28,7 +28,7 @@ from ..data import Targets, VideoFeatures, row_shapes
 from ..deep import WEIGHTS, DeepHead, read_saved
 from ..experts import Experts, Whom, choose_experts
 from ..feed import Scale
-from ..head import Explanation, Role
+from ..head import Explanation, LearnsFrom, Role
 from ..method import Memory, Method, Seen
 from ..metric_pairs import Pairs, metric_pairs
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
@@ -40,6 +40,7 @@ ROLES = (
     Role("features", "one vector a clip"),
     Role("variant", "the same video altered, one vector a clip", optional=True, many=True),
 )
+LEARNS_FROM: LearnsFrom = "scores"
 _FEATURES = "features"
 # What phase 1 and phase 2 step; names of parameters begin so.
 _BODY = ("lstm.", "first.", "second.")

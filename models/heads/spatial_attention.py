@@ -26,7 +26,7 @@ from torch.nn import functional
 from ...features.errors import RecipeError
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
-from ..head import Explanation, Role
+from ..head import Explanation, LearnsFrom, Role
 from ..losses import margin_ranking_loss
 from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
@@ -41,6 +41,7 @@ ROLES = (
     Role("rgb", "maps of single frames, (C, H, W) a step", axes=3, optional=True),
     Role("flow", "maps of stacked flow, (C, H, W) a step", axes=3, optional=True),
 )
+LEARNS_FROM: LearnsFrom = "pairs"
 
 _KERNEL = 2  # of the first fusion layer, section 3.5
 _STRIDES: dict[Reading, int] = {"paper": 1, "released": 2}

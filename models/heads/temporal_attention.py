@@ -25,7 +25,7 @@ from torch.nn import functional
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
 from ..filters import AttentionFilters, attention_over_time
-from ..head import ONE_FEATURE, Explanation
+from ..head import ONE_FEATURE, Explanation, LearnsFrom
 from ..losses import diversity_loss, margin_ranking_loss
 from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
@@ -33,6 +33,7 @@ from ..ranges import require_bounded, require_counts
 from ..schedules import constant
 
 ROLES = ONE_FEATURE
+LEARNS_FROM: LearnsFrom = "pairs"
 Pooling = Literal["softmax", "uniform", "last-segment", "stpn"]
 _NUMBERS = ("learning_rate", "noise", "ranking_margin", "diversity_weight", "sparsity_weight")
 

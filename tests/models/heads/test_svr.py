@@ -8,8 +8,9 @@ from sklearn.svm import SVR
 from aqakit.features.errors import RecipeError
 from aqakit.models.data import Targets, VideoFeatures
 from aqakit.models.heads import ranksvm, svr
-from aqakit.models.heads.svr import Kernel, Options
+from aqakit.models.heads.svr import Options
 from aqakit.models.metrics import spearman
+from aqakit.models.regression import Kernel
 
 NO_PAIRS = np.zeros((0, 2), np.int64)
 
@@ -27,7 +28,7 @@ def _videos(seed: int) -> tuple[list[VideoFeatures], NDArray[np.float64]]:
     return videos, 50 + 20 * skill
 
 
-@pytest.mark.parametrize("kernel", ["rbf", "linear"])
+@pytest.mark.parametrize("kernel", ["rbf", "linear", "polynomial"])
 def test_it_learns_what_is_there_and_nothing_from_noise(kernel: Kernel) -> None:
     videos, scores = _videos(0)
     test_videos, test_scores = _videos(1)
@@ -53,6 +54,16 @@ def test_it_is_scikit_learns_on_standardised_statistics_and_scores() -> None:
     machine = SVR(C=2.0, epsilon=0.2).fit(rows, (scores - scores.mean()) / scores.std())
     expected = machine.predict(rows) * scores.std() + scores.mean()
     np.testing.assert_allclose(head.score(videos), expected, rtol=1e-6)
+
+
+def test_it_looks_at_means_alone_where_asked() -> None:
+    videos, scores = _videos(0)
+    head = svr.build(Options(pooling="mean"), 0, "cpu")
+    head.fit(videos, Targets(NO_PAIRS, scores))
+    swung = [
+        VideoFeatures.of(v.id, 3 * (v.values - v.values.mean(axis=0)), v.times) for v in videos
+    ]
+    np.testing.assert_allclose(head.score(swung), head.score(swung)[0], rtol=1e-9)
 
 
 def test_videos_without_a_score_are_left_out() -> None:
