@@ -39,21 +39,19 @@ from rich.table import Table
 
 from aqakit.extract.synthetic import generate
 from aqakit.extract.synthetic_truth import (
-    Pointing,
     Truth,
     mass_inside,
     mistake_cover,
-    mistaken,
-    pointing,
     read_truth,
     tool_cover,
 )
 from aqakit.features.manifest import Manifest
 from aqakit.features.store import FeatureStore
 from aqakit.models.data import Stream, VideoFeatures
+from aqakit.models.faults import Detection, detection, faulty_steps
+from aqakit.models.fold import Fold, make_fold
 from aqakit.models.head import Explanation
 from aqakit.models.metrics import spearman
-from aqakit.models.fold import Fold, make_fold
 from aqakit.models.recipe import Recipe, assign_roles
 from aqakit.models.run import Manner, Run, train_run
 from aqakit.models.together import Together
@@ -63,6 +61,7 @@ SIZE = (160, 120)
 SEED = 2024
 _COLUMNS = 160
 _MAP_UNIT = 10  # maps are given in tenths of a short side a second, in which they have deviation 1
+_LEAST_SHARE = 0.5  # of a step that mistakes must fill for it to be one
 _TINY = 1e-12  # a place where nothing moves at all has some weight, so that weights have a sum
 Signal = Literal["attention", "worth", "flag", "map"]
 
@@ -399,15 +398,21 @@ def _pointing(
     found = [
         sum(
             (
-                pointing(_pointed(points, one), mistaken(one.times, truth[id].mistakes))
+                detection(_pointed(points, one), _mistaken(one.times, truth[id]))
                 for id, one in explanations.items()
             ),
-            Pointing(),
+            Detection(),
         )
         for explanations in explained
     ]
     names = ("precision", "chance", "recall", "share")
     return {name: _spread([getattr(one, name) for one in found]) for name in names}
+
+
+def _mistaken(times: NDArray[np.float64], truth: Truth) -> NDArray[np.bool_]:
+    """(T,) the steps of mistakes."""
+    spans = [(one.start_seconds, one.end_seconds) for one in truth.mistakes]
+    return faulty_steps(times, spans, _LEAST_SHARE)
 
 
 def _pointed(points: Points, explanation: Explanation) -> NDArray[np.bool_]:

@@ -1,15 +1,19 @@
 """How well scores put videos in order."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-RESAMPLES = 1000
-LEVEL = 0.95
-_LEAST_VIDEOS = 3
+# A table of three digits prints any larger correlation as 1. Fisher's z of 1 itself is infinite.
+LARGEST_CORRELATION = 0.999
+# Correlations are sums: 1 may come out as a little more.
+_ROUNDING = 1e-9
+# Values that differ by less than this share of their size differ by rounding alone.
+_SAME = 1e-12
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,21 @@ def pairwise_accuracy(scores: NDArray[np.float64], pairs: NDArray[np.int64]) -> 
     Raises:
         ValueError: a score that is not finite, or arrays of other shapes.
     """
-    _check(scores[None], pairs)
+    check_scored_pairs(scores[None], pairs)
     better, worse = scores[pairs[:, 0]], scores[pairs[:, 1]]
     return Order(int((better > worse).sum()), int((better == worse).sum()), len(pairs))
+
+
+def check_scored_pairs(scores: NDArray[np.float64], pairs: NDArray[np.int64]) -> None:
+    """Ask that (S, V) scores have an order and that pairs are (P, 2).
+
+    Raises:
+        ValueError: a score that is not finite, or arrays of other shapes.
+    """
+    if scores.ndim != 2 or pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise ValueError(f"scores {scores.shape[1:]} must be (V,) and pairs {pairs.shape} (P, 2)")
+    if not np.isfinite(scores).all():
+        raise ValueError("a score is not finite")
 
 
 def spearman(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
@@ -60,65 +76,115 @@ def spearman(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
     Raises:
         ValueError: shapes differ, or a score is not finite.
     """
-    if scores.shape != truth.shape or not np.isfinite(scores).all():
-        raise ValueError(f"scores {scores.shape} must be finite and as many as truth {truth.shape}")
-    known = np.isfinite(truth)
-    scores, truth = scores[known], truth[known]
-    if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(truth) == 0:
+    scores, truth = of_known(scores, truth)
+    if _has_constant(scores, truth):
         return math.nan
     return float(stats.spearmanr(scores, truth).statistic)
 
 
-def bootstrap_interval(
-    scores: NDArray[np.float64],
-    pairs: NDArray[np.int64],
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> tuple[float, float]:
-    """Percentile interval of the accuracy, mean over seeds, when test videos are drawn anew.
+def kendall(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Kendall's tau-b: pairs in the same order less those in opposite order, corrected for ties.
 
-    Videos are drawn, not pairs: pairs that share a video are not independent, and an interval over
-    pairs would be too narrow. A pair counts as often as both its videos were drawn together. A draw
-    that holds no pair is left out. Of two test videos every draw that holds a pair is the same one,
-    which says nothing about others.
+    With n0 pairs, of which n1 are tied on one side and n2 on the other, the difference is divided by
+    the root of (n0 - n1)(n0 - n2).
 
     Args:
-        scores: (S, V) of every seed.
-        pairs: (P, 2) positions of the better and the worse video.
-        seed: of the draws.
-        resamples: number of draws.
-        level: share of draws inside.
+        scores: (V,).
+        truth: (V,), nan where unknown; those videos are left out.
 
     Returns:
-        Both ends; nan of pairs of fewer than three videos.
+        From -1 to 1; nan where one side is constant or fewer than two videos are known.
 
     Raises:
-        ValueError: a score that is not finite, arrays of other shapes, or a level outside (0, 1).
+        ValueError: shapes differ, or a score is not finite.
     """
-    _check(scores, pairs)
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1")
-    videos, places = np.unique(pairs, return_inverse=True)
-    if len(videos) < _LEAST_VIDEOS:
-        return math.nan, math.nan
-    better, worse = places.reshape(pairs.shape).T
-    correct = (scores[:, pairs[:, 0]] > scores[:, pairs[:, 1]]).mean(axis=0)  # (P,)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(videos), np.full(len(videos), 1 / len(videos)), size=resamples)
-    found = []
-    for drawn in draws:
-        weights = drawn[better] * drawn[worse]
-        if weights.any():
-            found.append(float(weights @ correct / weights.sum()))
-    if not found:
-        return math.nan, math.nan
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    scores, truth = of_known(scores, truth)
+    if _has_constant(scores, truth):
+        return math.nan
+    return float(stats.kendalltau(scores, truth).statistic)
 
 
-def _check(scores: NDArray[np.float64], pairs: NDArray[np.int64]) -> None:
-    if scores.ndim != 2 or pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise ValueError(f"scores {scores.shape[1:]} must be (V,) and pairs {pairs.shape} (P, 2)")
-    if not np.isfinite(scores).all():
-        raise ValueError("a score is not finite")
+def pearson(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Linear correlation.
+
+    Args:
+        scores: (V,).
+        truth: (V,), nan where unknown; those videos are left out.
+
+    Returns:
+        From -1 to 1; nan where one side is constant, up to rounding, or fewer than two videos are
+        known.
+
+    Raises:
+        ValueError: shapes differ, or a score is not finite.
+    """
+    scores, truth = of_known(scores, truth)
+    if _has_constant(scores, truth, _SAME):
+        return math.nan
+    return float(stats.pearsonr(scores, truth).statistic)
+
+
+def fisher_z_mean(
+    correlations: Sequence[float] | NDArray[np.float64],
+    weights: Sequence[float] | NDArray[np.float64] | None = None,
+) -> float:
+    """Mean correlation over tasks: tanh of the mean of atanh, Fisher's z.
+
+    Section 5.1 of Gao et al., ECCV 2020, has it for the actions of a dataset. Papers do not say what
+    becomes of a task whose correlation is exactly 1. Its z is infinite and would hide all other
+    tasks, so correlations beyond :data:`LARGEST_CORRELATION` either way count as that.
+
+    Args:
+        correlations: (K,) of the tasks; nan where a task has none, which is left out.
+        weights: (K,) of the tasks, not negative; None weighs them alike.
+
+    Returns:
+        From -:data:`LARGEST_CORRELATION` to it; nan where no task has a correlation and a weight.
+
+    Raises:
+        ValueError: a correlation outside [-1, 1], a weight that is negative or not finite, or
+            another number of weights.
+    """
+    values = np.asarray(correlations, dtype=np.float64)
+    shares = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
+    if values.ndim != 1 or values.shape != shares.shape:
+        raise ValueError(f"correlations {values.shape} must be (K,) as weights {shares.shape}")
+    if not np.isfinite(shares).all() or (shares < 0).any():
+        raise ValueError(f"weights are {shares.tolist()}; they must be finite and not negative")
+    known = ~np.isnan(values)
+    values, shares = values[known], shares[known]
+    if (np.abs(values) > 1 + _ROUNDING).any():
+        raise ValueError(f"correlations are {values.tolist()}; they must be from -1 to 1")
+    if not shares.any():
+        return math.nan
+    limited = values.clip(-LARGEST_CORRELATION, LARGEST_CORRELATION)
+    return float(np.tanh(np.average(np.arctanh(limited), weights=shares)))
+
+
+def of_known(
+    scores: NDArray[np.float64], truth: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores and truth of the videos whose truth is known.
+
+    Args:
+        scores: (V,).
+        truth: (V,), nan where unknown.
+
+    Raises:
+        ValueError: shapes differ, or a score is not finite.
+    """
+    if scores.ndim != 1 or scores.shape != truth.shape or not np.isfinite(scores).all():
+        raise ValueError(
+            f"scores {scores.shape} must be (V,), finite and as many as truth {truth.shape}"
+        )
+    known = np.isfinite(truth)
+    return scores[known], truth[known]
+
+
+def _has_constant(
+    scores: NDArray[np.float64], truth: NDArray[np.float64], share: float = 0.0
+) -> bool:
+    """Whether one side has no two values that differ by more than a share of their size."""
+    if not len(scores):
+        return True
+    return any(np.ptp(side) <= share * np.abs(side).max() for side in (scores, truth))

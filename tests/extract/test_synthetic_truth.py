@@ -9,14 +9,10 @@ from hypothesis import strategies as st
 from aqakit.extract.synthetic import generate
 from aqakit.extract.synthetic_plan import Mistake
 from aqakit.extract.synthetic_truth import (
-    Pointing,
     Truth,
     cover,
     mass_inside,
     mistake_cover,
-    mistaken,
-    mistaken_share,
-    pointing,
     read_truth,
     tool_cover,
 )
@@ -43,77 +39,6 @@ def test_truth_of_a_generated_set_is_read_back(tmp_path: Path) -> None:
         assert found.mistakes == performance.mistakes
         assert found.fps == performance.fps
         assert np.abs(found.tool_path - performance.tool_path).max() <= 0.005
-
-
-def test_share_of_a_step_is_the_time_that_mistakes_fill() -> None:
-    found = mistaken_share(steps(0, 1, 2, 4), [mistake(0.25, 0.5), mistake(1.5, 3.0)])
-    assert found.tolist() == [0.25, 0.5, 0.5]
-
-
-def test_overlapping_mistakes_count_once() -> None:
-    found = mistaken_share(
-        steps(0, 2), [mistake(0, 1), mistake(0.5, 1.5), mistake(0.6, 0.7), mistake(1.75, 9)]
-    )
-    assert found == pytest.approx([0.875])
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20)), max_size=6),
-    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20)), min_size=1, max_size=5),
-)
-def test_share_agrees_with_counting_ticks(
-    spans: list[tuple[int, int]], parts: list[tuple[int, int]]
-) -> None:
-    mistakes = [mistake(a / 8, (a + n) / 8) for a, n in spans]
-    times = np.array([[a / 8, (a + n / 2) / 8, (a + n) / 8] for a, n in parts])
-    expected = [
-        sum(any(a <= tick < a + n for a, n in spans) for tick in range(start, start + length))
-        / length
-        for start, length in parts
-    ]
-    assert mistaken_share(times, mistakes) == pytest.approx(expected)
-    assert mistaken(times, mistakes).tolist() == [share >= 0.5 for share in expected]
-
-
-def test_half_a_step_is_enough_in_spite_of_rounding() -> None:
-    assert mistaken(steps(0.1, 0.3), [mistake(0.2, 0.3)]).tolist() == [True]
-    assert mistaken(steps(0.1, 0.3), [mistake(0.21, 0.3)]).tolist() == [False]
-
-
-def test_pointing_counts_and_adds_up() -> None:
-    one = pointing(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
-    assert one == Pointing(2, 1, 2, 4, 1.0)
-    both = one + pointing(np.array([1, 0], bool), np.array([1, 1], bool))
-    assert both == Pointing(3, 2, 4, 6, 2.0)
-    assert both.precision == pytest.approx(2 / 3)
-    assert both.recall == pytest.approx(1 / 2)
-    assert both.share == pytest.approx(4 / 6)
-    assert both.chance == pytest.approx(2 / 3)
-
-
-def test_chance_is_what_random_steps_of_each_video_reach() -> None:
-    rng = np.random.default_rng(0)
-    videos = [(5, rng.random(20) < 0.2), (15, rng.random(20) < 0.7)]
-    drawn = Pointing()
-    for _ in range(2000):
-        for count, wanted in videos:
-            pointed = np.isin(np.arange(20), rng.choice(20, count, replace=False))
-            drawn += pointing(pointed, wanted)
-    assert drawn.chance == pytest.approx(drawn.precision, abs=0.01)
-    assert drawn.chance > drawn.share + 0.05
-
-
-def test_nothing_to_divide_by_is_nan() -> None:
-    nothing = pointing(np.zeros(3, bool), np.zeros(3, bool))
-    assert math.isnan(nothing.precision)
-    assert math.isnan(nothing.recall)
-    assert math.isnan(nothing.chance)
-    assert nothing.share == 0
-
-
-def test_pointing_needs_equal_shapes() -> None:
-    with pytest.raises(ValueError, match=r"pointed \(2,\) and wanted \(3,\)"):
-        pointing(np.zeros(2, bool), np.zeros(3, bool))
 
 
 def test_a_box_covers_parts_of_cells() -> None:

@@ -1,5 +1,6 @@
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,7 +10,15 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import stats
 
-from aqakit.models.metrics import Order, bootstrap_interval, pairwise_accuracy, spearman
+from aqakit.models.metrics import (
+    LARGEST_CORRELATION,
+    Order,
+    fisher_z_mean,
+    kendall,
+    pairwise_accuracy,
+    pearson,
+    spearman,
+)
 
 # Few different values, so that ties are common.
 SCORES = arrays(np.float64, st.integers(2, 8), elements=st.integers(0, 4).map(float))
@@ -79,84 +88,131 @@ def test_spearman_is_pearson_of_mean_ranks(data: st.DataObject) -> None:
         assert found == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
-def test_spearman_leaves_unknown_truth_out() -> None:
-    assert spearman(np.array([1.0, 9, 2, 3]), np.array([1, np.nan, 2, 3])) == 1
-    assert math.isnan(spearman(np.array([1.0, 2]), np.array([1, np.nan])))
-
-
-def test_spearman_refuses_scores_that_are_not_finite() -> None:
-    with pytest.raises(ValueError, match="finite"):
-        spearman(np.array([np.inf, 0]), np.zeros(2))
-    with pytest.raises(ValueError, match=r"\(3,\)"):
-        spearman(np.zeros(2), np.zeros(3))
-
-
-def _slow_interval(
-    scores: NDArray[np.float64], pairs: NDArray[np.int64], resamples: int
-) -> tuple[float, float]:
-    """Draw videos with replacement and list every pair of drawn copies."""
-    rng = np.random.default_rng(7)
-    videos = sorted(set(pairs.ravel().tolist()))
-    found = []
-    for _ in range(resamples):
-        drawn = rng.choice(videos, len(videos)).tolist()
-        right = [
-            np.mean([one[i] > one[j] for one in scores])
-            for i, j in pairs
-            for _ in range(drawn.count(i) * drawn.count(j))
+@given(st.data())
+def test_kendall_is_counted_pair_by_pair(data: st.DataObject) -> None:
+    scores = data.draw(SCORES)
+    truth = data.draw(arrays(np.float64, len(scores), elements=st.integers(0, 4).map(float)))
+    signs = np.array(
+        [
+            (np.sign(scores[i] - scores[j]), np.sign(truth[i] - truth[j]))
+            for i, j in _all_pairs(len(scores))
         ]
-        if right:
-            found.append(np.mean(right))
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
+    )
+    untied = (signs != 0).sum(axis=0)
+    found = kendall(scores, truth)
+    if not untied.all():
+        assert math.isnan(found)
+    else:
+        expected = (signs[:, 0] * signs[:, 1]).sum() / math.sqrt(untied[0] * untied[1])
+        assert found == pytest.approx(expected)
 
 
-def test_the_interval_is_that_of_drawing_videos() -> None:
+@given(st.data())
+def test_pearson_is_that_of_covariances(data: st.DataObject) -> None:
+    scores = data.draw(SCORES)
+    truth = data.draw(arrays(np.float64, len(scores), elements=st.integers(0, 4).map(float)))
+    found = pearson(scores, truth)
+    if np.ptp(scores) == 0 or np.ptp(truth) == 0:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(np.corrcoef(scores, truth)[0, 1])
+
+
+@pytest.mark.parametrize(
+    "measure, reference",
+    [(spearman, stats.spearmanr), (kendall, stats.kendalltau), (pearson, stats.pearsonr)],
+)
+def test_correlations_with_ties_are_those_of_scipy(
+    measure: Callable[..., float], reference: Callable[..., tuple[float, float]]
+) -> None:
     rng = np.random.default_rng(0)
-    pairs = _all_pairs(12)
-    scores = -np.arange(12.0) + rng.normal(0, 4, (3, 12))
-    found = bootstrap_interval(scores, pairs, resamples=4000)
-    assert found == pytest.approx(_slow_interval(scores, pairs, 2000), abs=0.03)
-    mean = np.mean([pairwise_accuracy(one, pairs).accuracy for one in scores])
-    assert found[0] < mean < found[1]
+    scores, truth = rng.integers(0, 9, (2, 60)).astype(float)
+    truth += scores
+    assert measure(scores, truth) == pytest.approx(reference(scores, truth)[0], rel=1e-12)
+    assert 0.3 < measure(scores, truth) < 0.95
 
 
-def test_the_interval_is_the_same_each_time_and_only_of_videos_in_pairs() -> None:
-    scores = np.random.default_rng(0).normal(size=(1, 20))
-    pairs = _all_pairs(10)
-    found = bootstrap_interval(scores, pairs)
-    assert found == bootstrap_interval(scores, pairs)
-    assert found == bootstrap_interval(scores[:, :10], pairs)
-    assert found != bootstrap_interval(scores, pairs, seed=1)
+def test_values_that_differ_by_rounding_alone_have_no_linear_correlation() -> None:
+    same = np.array([0.1 + 0.2, 0.3, 0.1 + 0.2])
+    assert math.isnan(pearson(same, np.array([1.0, 2, 3])))
+    assert math.isnan(pearson(np.array([1.0, 2, 3]), same))
+    assert pearson(same + [0, 1e-9, 0], np.array([1.0, 3, 1])) == pytest.approx(1)
+    assert pearson(np.array([1e6, 1e6 + 1, 1e6 + 2]), np.arange(3.0)) == pytest.approx(1)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    pairs = _all_pairs(30)
-    # Independent noise of deviation s on skills of deviation 1: P(right) = 1/2 + atan(1/s)/pi.
-    expected = 0.5 + math.atan(1.0) / math.pi
-    inside = 0
-    for _ in range(60):
-        skill = rng.normal(size=30)
-        seen = skill + rng.normal(size=30)
-        ordered = np.where(
-            (skill[pairs[:, 0]] > skill[pairs[:, 1]])[:, None], pairs, pairs[:, ::-1]
-        )
-        low, high = bootstrap_interval(seen[None], ordered, resamples=200)
-        inside += low <= expected <= high
-    assert inside >= 50
+@pytest.mark.parametrize("measure", [spearman, kendall, pearson])
+def test_correlations_leave_unknown_truth_out(measure: Callable[..., float]) -> None:
+    assert measure(np.array([1.0, 9, 2, 3]), np.array([1, np.nan, 2, 3])) == pytest.approx(1)
+    assert math.isnan(measure(np.array([1.0, 2]), np.array([1, np.nan])))
+    assert math.isnan(measure(np.zeros(0), np.zeros(0)))
 
 
-def test_a_perfect_order_has_no_width_and_no_pairs_no_interval() -> None:
-    assert bootstrap_interval(-np.arange(6.0)[None], _all_pairs(6)) == (1, 1)
-    assert np.isnan(bootstrap_interval(np.zeros((1, 2)), np.zeros((0, 2), np.int64))).all()
-    with pytest.raises(ValueError, match="level is 1"):
-        bootstrap_interval(np.zeros((1, 2)), np.array([[0, 1]]), level=1)
+@pytest.mark.parametrize("measure", [spearman, kendall, pearson])
+def test_correlations_refuse_scores_that_are_not_finite_and_other_shapes(
+    measure: Callable[..., float],
+) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        measure(np.array([np.inf, 0]), np.zeros(2))
+    with pytest.raises(ValueError, match=r"scores \(2,\) .* truth \(3,\)"):
+        measure(np.zeros(2), np.zeros(3))
+    with pytest.raises(ValueError, match=r"scores \(2, 2\) must be \(V,\)"):
+        measure(np.eye(2), np.eye(2))
 
 
-def test_two_test_videos_say_nothing_about_others() -> None:
-    low, high = bootstrap_interval(np.array([[2.0, 1.0]]), np.array([[0, 1]]))
-    assert math.isnan(low)
-    assert math.isnan(high)
-    low, high = bootstrap_interval(np.array([[2.0, 1.0, 0.0]]), np.array([[0, 1], [1, 2]]))
-    assert (low, high) == (1, 1)
+# Rows of table 2 of Gao et al., ECCV 2020: three tasks and their average.
+@pytest.mark.parametrize(
+    "tasks, average",
+    [((0.31, 0.39, 0.58), 0.43), ((0.34, 0.23, 0.72), 0.46), ((0.63, 0.65, 0.82), 0.71)],
+)
+def test_fisher_z_mean_is_that_of_published_tables(
+    tasks: tuple[float, ...], average: float
+) -> None:
+    assert round(fisher_z_mean(tasks), 2) == average
+
+
+@given(st.lists(st.floats(-0.99, 0.99), min_size=1, max_size=6))
+def test_fisher_z_mean_lies_between_its_tasks_and_turns_with_them(tasks: list[float]) -> None:
+    found = fisher_z_mean(tasks)
+    assert min(tasks) - 1e-9 <= found <= max(tasks) + 1e-9
+    assert fisher_z_mean([-one for one in tasks]) == pytest.approx(-found)
+    logs = [0.5 * math.log((1 + one) / (1 - one)) for one in tasks]
+    mean = math.exp(2 * sum(logs) / len(logs))
+    assert found == pytest.approx((mean - 1) / (mean + 1), abs=1e-12)
+
+
+def test_a_perfect_task_counts_as_the_largest_printed_correlation() -> None:
+    assert fisher_z_mean([1.0]) == pytest.approx(LARGEST_CORRELATION)
+    assert fisher_z_mean([-1.0]) == pytest.approx(-LARGEST_CORRELATION)
+    assert fisher_z_mean([1.0, -1.0]) == pytest.approx(0)
+    assert fisher_z_mean([1.0, 0.2]) == fisher_z_mean([LARGEST_CORRELATION, 0.2]) < 0.97
+    assert fisher_z_mean([1 + 1e-15, 0.2]) == fisher_z_mean([1.0, 0.2])
+
+
+def test_tasks_without_a_correlation_are_left_out_of_the_mean() -> None:
+    assert fisher_z_mean([0.5, math.nan, 0.7]) == fisher_z_mean([0.5, 0.7])
+    assert fisher_z_mean([0.5, math.nan], [1, 5]) == pytest.approx(0.5)
+    for nothing in ([], [math.nan]):
+        assert math.isnan(fisher_z_mean(nothing))
+    assert math.isnan(fisher_z_mean([math.nan, 0.5], [1, 0]))
+
+
+def test_weights_of_tasks_count_as_repetitions() -> None:
+    assert fisher_z_mean([0.2, 0.9], [3, 1]) == pytest.approx(fisher_z_mean([0.2, 0.2, 0.2, 0.9]))
+    assert fisher_z_mean([0.2, 0.9], [0, 2]) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "tasks, weights, message",
+    [
+        ([1.01], None, r"correlations are \[1.01\]"),
+        ([math.inf, 0.5], None, "correlations are"),
+        ([0.5, 0.6], [1.0], r"\(2,\) must be \(K,\) as weights \(1,\)"),
+        ([0.5, 0.6], [1.0, -2.0], r"weights are \[1.0, -2.0\]"),
+        ([0.5], [math.nan], r"weights are \[nan\]"),
+    ],
+)
+def test_what_is_no_correlation_is_refused(
+    tasks: list[float], weights: list[float] | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fisher_z_mean(tasks, weights)
