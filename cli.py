@@ -8,12 +8,15 @@ import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__
 from .features.errors import UserError
+
+if TYPE_CHECKING:
+    from .pipeline import Training
 
 PARTLY_FAILED = 3
 # As shells have it: 128 and the number of the signal.
@@ -22,6 +25,7 @@ INTERRUPTED = 130
 _path = click.Path(path_type=Path)
 _store = click.option("--store", required=True, type=_path, help="Folder that holds the features.")
 _out = click.option("--out", required=True, type=_path, help="Folder to write.")
+_pairs = click.option("--pairs", type=_path, help="File of pairs 'better worse', CSV or plain.")
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 
 
@@ -55,12 +59,12 @@ def _size(words: str | None) -> tuple[int, int] | None:
     return int(match[2]), int(match[1])
 
 
-def _training_options(command: Callable[..., None]) -> Callable[..., None]:
+def _training_options(command: Callable[..., None], required: bool = True) -> Callable[..., None]:
     """What training one head and training many have in common."""
     options = [
-        click.argument("manifest", type=_path),
-        click.option("--pairs", type=_path, help="File of pairs 'better worse', CSV or plain."),
-        _store,
+        click.argument("manifest", type=_path, required=required),
+        _pairs,
+        click.option("--store", required=required, type=_path, help="Folder of the features."),
         click.option(
             "--split",
             default="default",
@@ -93,19 +97,6 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="Stop a deep head after so many epochs without a better accuracy on the videos of "
             "part val, and keep the best epoch; 0 trains to the end and keeps the last.",
-        ),
-        click.option(
-            "--together",
-            type=click.Choice(["auto", "batch", "processes", "off"]),
-            default="auto",
-            show_default=True,
-            help="Train the seeds of a deep head as one batched model, in processes, or one by one.",
-        ),
-        click.option(
-            "--tensorboard",
-            type=_path,
-            metavar="FOLDER",
-            help="Write losses for TensorBoard; needs aqakit[tensorboard].",
         ),
         _overwrite,
     ]
@@ -205,12 +196,18 @@ def extract(source: Path, store: Path, **options: Any) -> None:
     "--feature",
     "features",
     multiple=True,
-    required=True,
     metavar="[ROLE=]KEY",
     help="Key of a stored feature, or enough of it; with its role where a head looks at several, "
-    "as primary=KEY. Repeatable.",
+    "as primary=KEY. Repeatable; a recipe knows its own.",
 )
-@click.option("--head", required=True, help="What to train, for example rank-aware-attention.")
+@click.option("--head", default="", help="What to train, for example rank-aware-attention.")
+@click.option(
+    "--recipe",
+    default="",
+    metavar="PAPER/ROW",
+    help="A row of a paper with all its numbers, for example doughty_cvpr2019/full; 'aqakit recipes' "
+    "lists them. Or FILE.toml/ROW of your own.",
+)
 @click.option(
     "--set",
     "settings",
@@ -224,11 +221,25 @@ def extract(source: Path, store: Path, **options: Any) -> None:
     metavar="RUN",
     help="Begin with the weights of another run, where the head can.",
 )
+@click.option(
+    "--together",
+    type=click.Choice(["auto", "batch", "processes", "off"]),
+    default="auto",
+    show_default=True,
+    help="Train the seeds of a deep head as one batched model, in processes, or one by one.",
+)
+@click.option(
+    "--tensorboard",
+    type=_path,
+    metavar="FOLDER",
+    help="Write losses for TensorBoard; needs aqakit[tensorboard].",
+)
 def train(**options: Any) -> None:
     """Train one head on cached features and print its table.
 
-    MANIFEST (CSV) lists the videos; its split column says which ones train, validate and test. An
-    interrupted training goes on when the same command is given again.
+    MANIFEST lists the videos (CSV, or a folder that 'aqakit dataset import' wrote); its split column
+    says which ones train, validate and test. An interrupted training goes on when the same command
+    is given again.
     """
     from . import pipeline
     from .report import console, progress
@@ -240,13 +251,18 @@ def train(**options: Any) -> None:
 
 
 @main.command()
-@_training_options
+@click.option(
+    "--matrix",
+    type=_path,
+    metavar="FILE",
+    help="TOML that says what is trained on what: recipes x features x splits x seeds.",
+)
+@functools.partial(_training_options, required=False)
 @_out
 @click.option(
     "--feature",
     "features",
     multiple=True,
-    required=True,
     metavar="[ROLE=]KEY",
     help="Without a role, for each head of one feature. Repeatable.",
 )
@@ -256,23 +272,172 @@ def train(**options: Any) -> None:
     multiple=True,
     help="Repeatable; by default all that these features are enough for.",
 )
-def baselines(**options: Any) -> None:
-    """Train every head on every feature, one run folder each, and print one table.
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=-1),
+    default=-1,
+    show_default=True,
+    help="Runs at a time, one thread each; -1 takes one a core.",
+)
+@click.option(
+    "--ray",
+    default="",
+    metavar="ADDRESS",
+    help="A Ray cluster to train on ('auto' finds one on this machine); needs aqakit[ray].",
+)
+def baselines(
+    training: "Training",
+    matrix: Path | None,
+    features: tuple[str, ...],
+    heads: tuple[str, ...],
+    out: Path,
+    jobs: int,
+    ray: str,
+) -> None:
+    """Train many rows, one run folder each, and print one table; go on after a break.
 
-    Exit status 3 says that some runs failed; a head that needs scores fails where only pairs are
-    known.
+    Either MANIFEST with --store, --feature and --head: every head on every feature under one split.
+    Or --matrix FILE, which says all that; MANIFEST, --store and --pairs then replace its own, and
+    of the other options only --out, --device, --jobs, --ray and --overwrite count. Exit status 3 says that some runs failed; a head that
+    needs scores fails where only pairs are known.
+    """
+    from . import pipeline
+    from .report import console, progress
+
+    if matrix is not None and (features or heads):
+        raise click.UsageError(f"{matrix} names the rows; leave --feature and --head out")
+    if matrix is None and not (training.manifest and training.store and features):
+        raise click.UsageError("give MANIFEST, --store and --feature, or --matrix FILE")
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        if matrix is None:
+            table, ended = pipeline.baselines(
+                training, features, heads, out, jobs=jobs, ray=ray, progress=show
+            )
+        else:
+            table, ended = pipeline.rerun(
+                matrix,
+                out,
+                manifest=training.manifest,
+                store=training.store,
+                pairs=training.pairs,
+                jobs=jobs,
+                devices=_devices(training.device),
+                ray=ray,
+                overwrite=training.overwrite,
+                progress=show,
+            )
+    if table is not None:
+        console.print_table(terminal, table)
+    console.print_ended(terminal, ended)
+    if any(one.state == "failed" for one in ended):
+        raise SystemExit(PARTLY_FAILED)
+
+
+@main.command()
+@click.argument("folders", metavar="RUNS...", nargs=-1, required=True, type=_path)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "csv", "latex"]),
+    default="text",
+    show_default=True,
+    help="csv holds every metric of every task.",
+)
+@click.option("--by-task", is_flag=True, help="One column a task, in Markdown and LaTeX.")
+@click.option(
+    "--compare",
+    "against",
+    default="",
+    metavar="ROW",
+    help="Test every other row against this one.",
+)
+def table(folders: tuple[Path, ...], form: Any, by_task: bool, against: str) -> None:
+    """Print one table of batches and runs, with the papers' own figures beside ours.
+
+    RUNS are folders that 'aqakit baselines' or 'aqakit train' wrote. Below the table stands what
+    differs from the papers, what was lost, and which test a p comes from.
+    """
+    from . import pipeline
+    from .report import console, tables
+
+    found = pipeline.table(folders, against)
+    if form == "text":
+        console.print_table(console.terminal(), found)
+    else:
+        click.echo(tables.render(found, form, by_task), nl=False)
+
+
+@main.command()
+@click.argument("paper", required=False, default="")
+def recipes(paper: str) -> None:
+    """List the rows of papers that can be trained, or all of one PAPER with their settings."""
+    from . import pipeline
+    from .report import console
+
+    console.print_recipes(console.terminal(), pipeline.list_recipes(paper), bool(paper))
+
+
+@main.group()
+def dataset() -> None:
+    """Bring published datasets in, and split them into folds."""
+
+
+@dataset.command(name="ls")
+def dataset_ls() -> None:
+    """List the datasets that can be imported."""
+    from . import pipeline
+    from .report import console
+
+    console.print_datasets(console.terminal(), pipeline.list_datasets())
+
+
+@dataset.command(name="import")
+@click.argument("name")
+@click.argument("folder", type=_path)
+@_out
+@click.option("--videos", type=_path, help="Folder of the videos; by default below FOLDER.")
+@click.option("--rate", type=float, help="Frames a second, where annotations count frames.")
+@click.option("--store", type=_path, help="Also import kinematics or skeletons into this store.")
+@_overwrite
+def dataset_import(name: str, folder: Path, out: Path, **options: Any) -> None:
+    """Turn the published files of dataset NAME in FOLDER into a manifest.
+
+    'aqakit dataset ls' lists the names. Videos that are not there keep their labels and are counted
+    and listed in absent.csv. Exit status 3 says that some tracks failed.
     """
     from . import pipeline
     from .report import console, progress
 
     terminal = console.terminal()
     with progress.bars(terminal) as show:
-        results, failures = pipeline.baselines(progress=show, **options)
-    if results:
-        console.print_runs(terminal, results)
-    console.print_failures(terminal, failures)
-    if failures:
+        imported, outcomes = pipeline.import_dataset(name, folder, out, progress=show, **options)
+    console.print_imported(terminal, imported, out)
+    if outcomes:
+        console.print_outcomes(terminal, outcomes, "imported", briefly=True)
+    if any(outcome.failure for outcome in outcomes):
         raise SystemExit(PARTLY_FAILED)
+
+
+@dataset.command(name="split")
+@click.argument("manifest", type=_path)
+@_pairs
+@_out
+@click.option("--protocol", "kind", required=True, help="k-fold, leave-one-user-out, ...")
+@click.option("--folds", type=int, default=0, help="Of k-fold and group-k-fold.")
+@click.option("--repeats", type=int, default=1, show_default=True, help="Of the same, drawn anew.")
+@click.option("--train", multiple=True, metavar="SUBJECT", help="Of fixed. Repeatable.")
+@click.option("--test", multiple=True, metavar="SUBJECT", help="Of fixed. Repeatable.")
+@click.option(
+    "--validation", type=float, default=0.0, help="Share of training groups that choose epochs."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is drawn.")
+def dataset_split(manifest: Path, out: Path, pairs: Path | None, **options: Any) -> None:
+    """Write MANIFEST again, with the folds of a protocol as its splits."""
+    from . import pipeline
+
+    count = pipeline.split_dataset(manifest, out, pairs, **options)
+    click.echo(f"{count} folds in {out}")
 
 
 @main.command()
@@ -441,6 +606,12 @@ def import_(folder: Path, source: Path, **options: Any) -> None:
 )
 @click.option(
     "--sampling", default="steps-10x16", show_default=True, help="Equal parts x instants."
+)
+@click.option(
+    "--channels",
+    default="raw",
+    show_default=True,
+    help="What each column becomes, any of raw,from-start,velocity.",
 )
 @click.option(
     "--person",

@@ -6,40 +6,44 @@ working, one that extracts need not have scikit-learn.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .features.errors import (
     DiskFullError,
     ManifestError,
     RecipeError,
-    StoreError,
     VideoError,
     WeightsError,
 )
-from .features.spec import FeatureKey, Precision
+from .features.spec import Precision
 from .report.progress import Show, Step, silent
 
 if TYPE_CHECKING:
     from .extract.registry import Known
     from .features.catalog import Damage
-    from .features.manifest import Manifest, Video
+    from .features.dataset import Imported
+    from .features.manifest import Manifest
     from .features.outcome import Outcome
     from .features.packing import PackSummary
     from .features.store import Failure, FeatureStore, Overview
     from .features.weights_file import FetchOutcome, WeightsFile
-    from .models.data import VideoFeatures
-    from .models.head import Precision as ComputePrecision
+    from .models.batch import Ended, Workers
     from .models.fold import Fold
+    from .models.head import Fitting
+    from .models.head import Precision as ComputePrecision
+    from .models.matrix import Matrix
     from .models.recipe import Recipe
-    from .models.run import Row
+    from .models.recipe_file import PaperRow
+    from .models.row import Row
+    from .models.run import Manner
+    from .models.table import ResultTable
     from .models.together import Together
 
 # Weight-free features are not of unit scale, and 28 videos are learned in seconds.
@@ -53,8 +57,6 @@ _DEMO_SETTINGS = (
 _DEMO_SEEDS = 5
 # Noise orders the few test videos well or badly by chance; only the mean of many says anything.
 _DEMO_SHUFFLES = 20
-# Of a run folder in a batch; file systems allow 255 bytes, and its neighbours' names are longer.
-_LONGEST_NAME = 200
 _EXTRACTING_LIBRARIES = ("av", "numpy", "opencv-contrib-python", "torch", "torchvision")
 
 
@@ -187,9 +189,6 @@ class Training:
         precision: that networks compute in: ``float32``, ``bfloat16`` or ``float64``.
         clip_norm: largest norm of a step's gradients; 0 leaves them alone.
         patience: epochs to wait for a better accuracy on validation videos; 0 trains to the end.
-        together: how seeds of a deep head are trained: ``batch``, ``processes``, ``off`` or
-            ``auto``.
-        tensorboard: folder for TensorBoard's event files; None writes none.
         overwrite: replace runs that are there.
     """
 
@@ -203,9 +202,21 @@ class Training:
     precision: ComputePrecision = "float32"
     clip_norm: float = 0.0
     patience: int = 0
-    together: Together = "auto"
-    tensorboard: Path | None = None
     overwrite: bool = False
+
+    @property
+    def fitting(self) -> Fitting:
+        """What deep heads share.
+
+        Raises:
+            RecipeError: a negative number.
+        """
+        from .models.head import Fitting
+
+        try:
+            return Fitting(self.clip_norm, self.patience, self.precision)
+        except ValueError as error:
+            raise RecipeError(str(error)) from None
 
 
 def train(
@@ -214,7 +225,11 @@ def train(
     head: str,
     out: Path,
     settings: Sequence[str] = (),
+    *,
+    recipe: str = "",
     start_from: Path | None = None,
+    together: Together = "auto",
+    tensorboard: Path | None = None,
     progress: Show = silent,
 ) -> Sequence[Row]:
     """Stage two: train one head on cached features, with several seeds, and keep the run.
@@ -223,11 +238,16 @@ def train(
 
     Args:
         training: on whom and how often.
-        features: key of a stored feature, or enough of it, or ``ROLE=KEY`` each.
-        head: name of a head.
+        features: key of a stored feature, or enough of it, or ``ROLE=KEY`` each; none takes those
+            of the recipe.
+        head: name of a head; empty where a recipe names it.
         out: run folder to write.
         settings: ``OPTION=VALUE`` of the head.
+        recipe: ``PAPER/ROW`` of a recipe file; empty where a head is named.
         start_from: run folder whose weights are the initial ones, where the head can.
+        together: how seeds of a deep head are trained: ``batch``, ``processes``, ``off`` or
+            ``auto``.
+        tensorboard: folder for TensorBoard's event files; None writes none.
         progress: told of every epoch.
 
     Returns:
@@ -239,43 +259,45 @@ def train(
     from .features.manifest import Manifest
     from .features.store import FeatureStore
     from .models.fold import make_fold
-    from .models.recipe import assign_roles
-    from .models.run import check_free, check_recipe
+    from .models.loading import having
+    from .models.run import Manner, check_free, check_recipe
 
     check_free(out, training.overwrite)
     check_device(training.device)
     store = FeatureStore.open(training.store)
-    recipe = _recipe(training, assign_roles(head, features, store.find_key), head, settings)
+    chosen = _recipe(training, store, features, head, settings, recipe)
     if start_from is not None:
-        recipe = replace(recipe, start_from=str(start_from))
-    check_recipe(recipe, training.tensorboard)
+        chosen = replace(chosen, start_from=str(start_from))
+    check_recipe(chosen, tensorboard)
     manifest = Manifest.read(training.manifest, training.pairs)
-    fold = make_fold(manifest, training.split, _having(store, recipe))
-    return _train(training, store, recipe, fold, out, progress)
-
-
-def _having(store: FeatureStore, recipe: Recipe) -> set[str]:
-    """Ids of the videos that have all features that scoring them takes."""
-    scoring, _ = recipe.used()
-    return set.intersection(*(set(store.videos(key)) for key in scoring.values()))
+    fold = make_fold(manifest, training.split, having(store, chosen))
+    manner = Manner(training.device, together, tensorboard and tensorboard / out.name)
+    return _train(training, store, chosen, fold, manner, out, progress)
 
 
 def _recipe(
     training: Training,
-    features: Mapping[str, FeatureKey],
+    store: FeatureStore,
+    features: Sequence[str],
     head: str,
-    settings: Sequence[str] = (),
+    settings: Sequence[str],
+    recipe: str,
 ) -> Recipe:
-    from .models.head import Fitting
-    from .models.recipe import Recipe
+    from .models.choice import choose
+    from .models.recipe import NO_FITTING, Recipe, assign_roles
 
-    seeds = range(training.seeds)
-    try:
-        fitting = Fitting(training.clip_norm, training.patience, training.precision)
-    except ValueError as error:
-        raise RecipeError(str(error)) from None
+    chosen = choose(head, recipe)
     return Recipe.make(
-        head, features, training.split, seeds, settings, training.shuffle_pairs, fitting
+        chosen.head,
+        assign_roles(chosen.head, features or chosen.features, store.find_key),
+        training.split,
+        range(training.seeds),
+        settings,
+        options=chosen.options,
+        shuffled=training.shuffle_pairs,
+        fitting=chosen.fitting if training.fitting == NO_FITTING else training.fitting,
+        name=recipe,
+        label_range=chosen.label_range,
     )
 
 
@@ -284,13 +306,15 @@ def _train(
     store: FeatureStore,
     recipe: Recipe,
     fold: Fold,
+    manner: Manner,
     out: Path,
     progress: Show,
 ) -> Sequence[Row]:
-    from .models.run import Manner, train_run, training_of, write_run
+    from .models.loading import load_fold
+    from .models.run import train_run, training_of, write_run
 
     seeds = recipe.seeds
-    if training.patience and not len(fold.validation_pairs):
+    if recipe.fitting.patience and not len(fold.validation_pairs):
         raise RecipeError(
             f"--patience needs pairs of two validation videos; write val into some cells of split "
             f"'{recipe.split}' in {training.manifest}"
@@ -299,9 +323,7 @@ def _train(
     def on_seed(done: float, seed: int, epoch: int, losses: Mapping[str, float]) -> None:
         progress(Step(f"train {out.name}", done, len(seeds), _state_of(seed, epoch, losses)))
 
-    videos = _load_fold(store, recipe, fold, training.manifest)
-    logs = training.tensorboard and training.tensorboard / out.name
-    manner = Manner(training.device, training.together, logs)
+    videos = load_fold(store, recipe, fold, training.manifest)
     with training_of(out, recipe, fold) as checkpoints:
         run = train_run(recipe, fold, videos, manner, checkpoints, on_seed)
         write_run(run, out, training.overwrite)
@@ -320,72 +342,17 @@ def _state_of(seed: int, epoch: int, losses: Mapping[str, float]) -> str:
     return ", ".join(words)
 
 
-def _load_fold(
-    store: FeatureStore, recipe: Recipe, fold: Fold, manifest: Path
-) -> list[VideoFeatures]:
-    """The features of a fold's videos; those that only training needs, of its training part."""
-    scoring, training = recipe.used()
-    videos = _load(store, scoring, fold.videos, manifest)
-    if not training:
-        return videos
-    trained = [fold.videos[place] for place in fold.train]
-    for key in training.values():
-        there = set(store.videos(key))
-        lacking = [video.id for video in trained if video.id not in there]
-        if lacking:
-            raise ManifestError(
-                f"no {key} features of {len(lacking)} of {len(trained)} training videos, first "
-                f"'{lacking[0]}'; run 'aqakit extract' first, or leave them out"
-            )
-    more = _load(store, training, trained, manifest)
-    for place, altered in zip(fold.train, more, strict=True):
-        streams = {**videos[place].streams, **altered.streams}
-        videos[place] = replace(videos[place], streams=streams)
-    return videos
-
-
-def _load(
-    store: FeatureStore,
-    features: Mapping[str, FeatureKey],
-    videos: Sequence[Video],
-    manifest: Path,
-) -> list[VideoFeatures]:
-    """The features of some videos of a manifest.
-
-    Raises:
-        ManifestError: they are of other stretches or files than the manifest names.
-        StoreError: some cannot be read.
-    """
-    from .features.origin import comes_from
-    from .models.data import Stream, VideoFeatures
-
-    streams: dict[str, dict[str, Stream]] = {video.id: {} for video in videos}
-    for role, key in features.items():
-        found = [(video, store.read(key, video.id)) for video in videos]
-        others = [video.id for video, stored in found if not comes_from(stored.provenance, video)]
-        if others:
-            raise ManifestError(
-                f"{manifest}: the stored {key} features of {len(others)} of {len(found)} videos, "
-                f"first '{others[0]}', are of another stretch or file than it names; run 'aqakit "
-                "extract' with it (and with --overwrite where a file was only renamed)"
-            )
-        alternatives = 1 + store.spec(key).sampling.candidates
-        for video, stored in found:
-            streams[video.id][role] = Stream(stored.values, stored.times, alternatives)
-    return [
-        VideoFeatures(video.id, streams[video.id], video.task, video.action_type)
-        for video in videos
-    ]
-
-
 def baselines(
     training: Training,
     features: Sequence[str],
     heads: Sequence[str],
     out: Path,
+    *,
+    jobs: int = -1,
+    ray: str = "",
     progress: Show = silent,
-) -> tuple[list[Sequence[Row]], list[tuple[str, str]]]:
-    """Train several heads on several features, one run folder each.
+) -> tuple[ResultTable | None, list[Ended]]:
+    """Train several heads on several features under one split: a batch without a file.
 
     Heads of one feature are trained on each feature that has no role; heads whose features have
     roles, on all that have one of theirs.
@@ -394,57 +361,121 @@ def baselines(
         training: on whom and how often.
         features: keys of stored features, or enough of each, or ``ROLE=KEY``.
         heads: names; all that can be trained on these features where none is named.
-        out: folder of the run folders.
-        progress: told of every epoch.
+        out: folder of the batch.
+        jobs: runs at a time; -1 takes one a core.
+        ray: address of a Ray cluster to train on; empty for this machine.
+        progress: told of every run.
 
     Returns:
-        Rows of each run, of one that an earlier call finished as it kept them; and the name and
-        reason of each that failed, which does not stop the rest.
+        As :func:`rerun`.
 
     Raises:
         UserError: labels, device or store cannot be used at all, or the disk is full.
     """
-    from .features.manifest import Manifest
     from .features.store import FeatureStore
-    from .models.fold import make_fold
-    from .models.recipe import assign_roles
-    from .models.run import without_ignored
+    from .models.batch import Workers
+    from .models.matrix import Matrix, MatrixRow
+    from .models.protocol import Protocol
+    from .models.recipe import Recipe
+    from .models.run import has_epochs
 
-    check_device(training.device)
     store = FeatureStore.open(training.store)
-    manifest = Manifest.read(training.manifest, training.pairs)
-    # What is wrong with every video there would be wrong with each run.
-    make_fold(manifest, training.split, {video.id for video in manifest.videos})
-    results: list[Sequence[Row]] = []
-    failures: list[tuple[str, str]] = []
+    rows = []
     for head, words in _combinations(store, features, heads):
-        name = f"{head}-{words[0] if len(words) == 1 else 'several'}"
-        try:
-            assigned = assign_roles(head, words, store.find_key)
-            name = _run_name(head, assigned.values())
-            recipe = without_ignored(_recipe(training, assigned, head))
-            fold = make_fold(manifest, training.split, _having(store, recipe))
-            results.append(_finish(training, store, recipe, fold, out / name, progress))
-        except DiskFullError:
-            raise
-        except (ManifestError, RecipeError, StoreError) as error:
-            failures.append((name, str(error)))
-    return results, failures
+        deep = has_epochs(Recipe.make(head, {}, "", (0,)))
+        fitting = vars(training.fitting) if deep else None
+        rows.append(MatrixRow(tuple(words), head, fitting=fitting, shuffled=training.shuffle_pairs))
+    matrix = Matrix(
+        training.manifest,
+        training.store,
+        tuple(rows),
+        Protocol(splits=(training.split,)),
+        training.pairs,
+        training.seeds,
+    )
+    return _run_batch(
+        matrix, out, Workers(jobs, (training.device,), ray, training.overwrite), progress
+    )
 
 
-def _run_name(head: str, keys: Iterable[FeatureKey]) -> str:
-    """Name of the run folder in a batch; where it is too long, a hash tells it from others."""
-    name = f"{head}-{'-'.join(keys)}"
-    if len(name) <= _LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{name[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
+def rerun(
+    matrix: Path,
+    out: Path,
+    *,
+    manifest: Path | None = None,
+    store: Path | None = None,
+    pairs: Path | None = None,
+    jobs: int = -1,
+    devices: Sequence[str] = ("cpu",),
+    ray: str = "",
+    overwrite: bool = False,
+    progress: Show = silent,
+) -> tuple[ResultTable | None, list[Ended]]:
+    """Train every row of a matrix on every fold with every seed; go on after a break.
+
+    Args:
+        matrix: file that ``models/matrix.py`` describes.
+        out: folder of the batch.
+        manifest: table of videos; None takes that of the file, as for the next two.
+        store: that holds their features.
+        pairs: list of pairs.
+        jobs: runs at a time; -1 takes one a core.
+        devices: torch devices, shared out in turn.
+        ray: address of a Ray cluster to train on; empty for this machine.
+        overwrite: train again what is there.
+        progress: told of every run.
+
+    Returns:
+        The table, None where no run is there; and what became of each run: one that failed does
+        not stop the rest.
+
+    Raises:
+        UserError: something that the matrix names does not exist or fit, or the disk is full.
+    """
+    from .models.batch import Workers
+    from .models.matrix import read_matrix
+
+    workers = Workers(jobs, tuple(devices), ray, overwrite)
+    return _run_batch(read_matrix(matrix, manifest, store, pairs), out, workers, progress)
+
+
+def _run_batch(
+    matrix: Matrix, out: Path, workers: Workers, progress: Show
+) -> tuple[ResultTable | None, list[Ended]]:
+    from .models.batch import plan_batch, run_batch
+    from .models.table import read_table
+
+    for device in workers.devices if not workers.ray else ():
+        check_device(device)
+    plan = plan_batch(matrix)
+
+    def on_run(done: int, total: int, ended: Ended) -> None:
+        progress(Step("runs", done, total, ended.place))
+
+    ended = run_batch(plan, out, workers, on_run)
+    there = any(one.state != "failed" for one in ended)
+    return read_table([out]) if there else None, ended
+
+
+def table(folders: Sequence[Path], against: str = "") -> ResultTable:
+    """One table of batches and runs.
+
+    Args:
+        folders: of batches or of runs.
+        against: name of the row with which every other one is compared; empty for none.
+
+    Raises:
+        UserError: no run there, or no such row.
+    """
+    from .models.table import read_table
+
+    return read_table(folders, against)
 
 
 def _combinations(
     store: FeatureStore, features: Sequence[str], heads: Sequence[str]
 ) -> Iterator[tuple[str, Sequence[str]]]:
-    """Each head with the features that it is to be trained on."""
+    """Each head with the features that it is to be trained on; unnamed ones where they suffice."""
     from .features import plugins
     from .models.head import HEADS
     from .models.recipe import roles_of
@@ -452,32 +483,15 @@ def _combinations(
     plain = [store.find_key(feature) for feature in features if "=" not in feature]
     given = [feature for feature in features if "=" in feature]
     for head in dict.fromkeys(heads or plugins.names(HEADS)):
-        roles = {role.name for role in roles_of(head)}
-        if "features" in roles:
-            altered = [word for word in given if word.partition("=")[0] in roles]
-            yield from ((head, [key, *altered]) for key in dict.fromkeys(plain))
-            continue
+        roles = {role.name: role for role in roles_of(head)}
         own = [word for word in given if word.partition("=")[0] in roles]
-        if own or heads:
+        if "features" in roles:
+            yield from ((head, [key, *own]) for key in dict.fromkeys(plain))
+            continue
+        named = {word.partition("=")[0] for word in own}
+        needed = {role.name for role in roles.values() if not role.optional}
+        if heads or own and needed <= named:
             yield head, own or given or plain
-
-
-def _finish(
-    training: Training,
-    store: FeatureStore,
-    recipe: Recipe,
-    fold: Fold,
-    out: Path,
-    progress: Show,
-) -> Sequence[Row]:
-    """Train, unless this very run is there already."""
-    from .models.run import check_free, finished_rows
-
-    kept = None if training.overwrite else finished_rows(out, recipe, fold)
-    if kept is not None:
-        return kept
-    check_free(out, training.overwrite)
-    return _train(training, store, recipe, fold, out, progress)
 
 
 def explain(
@@ -514,6 +528,7 @@ def explain(
     from .features.manifest import Manifest
     from .features.store import FeatureStore
     from .models.explanations import explain_all, write_explanations
+    from .models.loading import having, load
     from .models.run import read_head
 
     if out.exists() and not (overwrite and (out / "explanations.json").exists()):
@@ -522,7 +537,7 @@ def explain(
     recipe, head = read_head(run, seed, device)
     opened = FeatureStore.open(store)
     known = {video.id: video for video in Manifest.read(manifest).videos}
-    there = _having(opened, recipe)
+    there = having(opened, recipe)
     wanted = list(dict.fromkeys(videos)) or [video for video in known if video in there]
     for video in wanted:
         if video not in known or video not in there:
@@ -535,7 +550,7 @@ def explain(
     if not wanted:
         raise ManifestError(f"{manifest}: no video has {recipe.feature_text} features in {store}")
     scoring, _ = recipe.used()
-    loaded = _load(opened, scoring, [known[video] for video in wanted], manifest)
+    loaded = load(opened, scoring, [known[video] for video in wanted], manifest)
     write_explanations(explain_all(head, loaded), out, size)
     return len(wanted)
 
@@ -595,6 +610,111 @@ def demo(
         train(once, feature, "ranksvm", runs / "ranksvm", progress=progress),
         train(shuffling, feature, attention, runs / "shuffled", _DEMO_SETTINGS, progress=progress),
     ]
+
+
+def import_dataset(
+    name: str,
+    folder: Path,
+    out: Path,
+    *,
+    videos: Path | None = None,
+    rate: float | None = None,
+    store: Path | None = None,
+    overwrite: bool = False,
+    progress: Show = silent,
+) -> tuple[Imported, list[Outcome]]:
+    """The published files of a dataset as a manifest, and its tracks into a store.
+
+    Writes ``videos.csv``, ``pairs.csv`` where there are pairs, and ``absent.csv`` where files of
+    videos are not there.
+
+    Args:
+        name: of the dataset.
+        folder: of its files.
+        out: folder of the manifest.
+        videos: folder of its videos; None looks below ``folder``.
+        rate: frames a second, where its annotations count frames.
+        store: for kinematics or skeletons, where the dataset has them; None imports none.
+        overwrite: replace a manifest that is there.
+        progress: told of every track.
+
+    Returns:
+        What was imported, and what became of each track.
+
+    Raises:
+        UserError: a dataset that is not known, or files that cannot be used.
+    """
+    from .features import plugins
+    from .features.dataset import ABSENT, DATASETS, Source, write_absent
+    from .features.manifest import PAIRS_FILE, VIDEOS_FILE
+    from .features.store import FeatureStore
+
+    importer = plugins.load(DATASETS, name)
+    written = [out / file for file in (VIDEOS_FILE, PAIRS_FILE, ABSENT)]
+    there = next((path for path in written if path.exists()), None)
+    if there is not None and not overwrite:
+        raise RecipeError(f"{there} is there already; name another folder, or give --overwrite")
+    if store is not None and not hasattr(importer, "fill"):
+        raise RecipeError(f"{name} holds no tracks; leave --store out and run 'aqakit extract'")
+    if not folder.exists():
+        raise ManifestError(f"{folder}: no such file or folder; name that of the dataset's files")
+    source = Source(folder, videos, rate)
+    imported = importer.read(source)
+    for path in written:
+        path.unlink(missing_ok=True)
+    imported.manifest.write(out)
+    if imported.absent:
+        write_absent(imported, out)
+    if store is None:
+        return imported, []
+    opened = FeatureStore.create(store)
+    return imported, importer.fill(source, opened, imported.manifest, _counting("import", progress))
+
+
+def list_datasets() -> dict[str, str]:
+    """By name of each dataset that can be imported, one line on what it is."""
+    from .features import plugins
+    from .features.dataset import DATASETS
+
+    return {name: plugins.load(DATASETS, name).SUMMARY for name in plugins.names(DATASETS)}
+
+
+def list_recipes(paper: str = "") -> list[PaperRow]:
+    """Rows of all papers, or of one.
+
+    Raises:
+        RecipeError: no such paper.
+    """
+    from .models.recipe_file import find_row, read_paper, recipe_names
+
+    if paper:
+        return list(read_paper(paper).rows.values())
+    return [find_row(name) for name in recipe_names()]
+
+
+def split_dataset(manifest: Path, out: Path, pairs: Path | None = None, **protocol: Any) -> int:
+    """Write a manifest with the folds of a protocol as its splits.
+
+    Args:
+        manifest: table of videos.
+        out: folder to write.
+        pairs: list of pairs; None takes that beside the manifest.
+        protocol: fields of ``models.protocol.Protocol``.
+
+    Returns:
+        The number of folds.
+
+    Raises:
+        UserError: a manifest that cannot be split so.
+    """
+    from .features.manifest import VIDEOS_FILE, Manifest
+    from .models.protocol import Protocol, split_by
+
+    if (out / VIDEOS_FILE).exists():
+        raise RecipeError(f"{out / VIDEOS_FILE} is there already; name another folder")
+    made, names = split_by(Manifest.read(manifest, pairs), Protocol(**protocol))
+    made.write(out)
+    return len(names)
 
 
 def check_device(device: str) -> None:
@@ -747,6 +867,7 @@ def import_tracks(
     time_column: str | None = None,
     groups: Sequence[str] = (),
     sampling: str = "steps-10x16",
+    channels: str = "raw",
     person: int | None = None,
     manifest: Path | None = None,
     progress: Show = silent,
@@ -761,6 +882,7 @@ def import_tracks(
         time_column: header of a column of seconds.
         groups: ``NAME=COLUMNS`` each, one feature a group; one of all columns by default.
         sampling: ``steps-TxF``.
+        channels: that each column becomes, any of ``raw,from-start,velocity``.
         person: place of the person in each frame of a pose file; the surest one by default.
         manifest: whose videos the tracks belong to; start and end cut them.
         progress: told of every video.
@@ -774,7 +896,13 @@ def import_tracks(
     from .features.manifest import Manifest
     from .features.segments import Sampling
     from .features.store import FeatureStore
-    from .features.track_features import WHOLE, Group, TrackRequest, import_tracks
+    from .features.track_features import (
+        WHOLE,
+        Group,
+        TrackRequest,
+        import_tracks,
+        parse_channels,
+    )
     from .features.track_files import find_tracks
     from .features.tracks import Reading
 
@@ -783,6 +911,7 @@ def import_tracks(
         Sampling.parse(sampling),
         Reading(rate, time_column, person),
         tuple(map(Group.parse, groups)) or (Group(WHOLE),),
+        parse_channels(channels),
     )
     known = None if manifest is None else Manifest.read(manifest)
     find_tracks(paths)  # what it refuses shall leave no store behind

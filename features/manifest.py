@@ -193,6 +193,29 @@ class Manifest:
         write_csv(list_of_pairs, _pair_rows(self))
         return table, list_of_pairs
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks in the order in which they come first; videos without one count as task ``""``."""
+        return tuple(dict.fromkeys(video.task or "" for video in self.videos))
+
+    def of_task(self, task: str) -> "Manifest":
+        """The videos of one task and their pairs; ``""`` has those without a task."""
+        videos = tuple(video for video in self.videos if (video.task or "") == task)
+        ids = {video.id for video in videos}
+        kept = [number for number, pair in enumerate(self.pairs) if ids.issuperset(pair)]
+        return Manifest(
+            videos,
+            {
+                name: {id: part for id, part in parts.items() if id in ids}
+                for name, parts in self.splits.items()
+            },
+            tuple(self.pairs[number] for number in kept),
+            {
+                name: tuple(cells[number] for number in kept)
+                for name, cells in self.pair_splits.items()
+            },
+        )
+
     def part(self, split: str, part: str) -> tuple[str, ...]:
         """Ids of the videos in one part of a split, in the order of the table.
 

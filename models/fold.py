@@ -27,7 +27,6 @@ class Fold:
         validation_pairs: (R, 2) likewise.
         dropped_videos: ids in any part whose features are not there.
         dropped_pairs: pairs of any part that lost a video.
-        seen_test_pairs: test pairs of which a video also trains; 0 in an honest split of videos.
     """
 
     videos: tuple[Video, ...]
@@ -39,7 +38,17 @@ class Fold:
     validation_pairs: NDArray[np.int64]
     dropped_videos: tuple[str, ...]
     dropped_pairs: int
-    seen_test_pairs: int
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """(Q,) how many videos of each test pair also train; 0 in an honest split of videos."""
+        return np.asarray(np.isin(self.test_pairs, self.train).sum(axis=1))
+
+    @property
+    def shared_subjects(self) -> tuple[str, ...]:
+        """Who performs in the training and in the test part; nobody in a split of users."""
+        train, test = ({self.videos[n].subject for n in part} for part in (self.train, self.test))
+        return tuple(sorted(name for name in train & test if name is not None))
 
     @property
     def scores(self) -> NDArray[np.float64] | None:
@@ -119,7 +128,6 @@ def make_fold(manifest: Manifest, split: str, available: Collection[str]) -> Fol
             v.id for v in manifest.videos if v.id in wanted and v.id not in available
         ),
         dropped_pairs=sum(len(pairs[part]) - len(kept[part]) for part in PARTS),
-        seen_test_pairs=int(np.isin(kept["test"], places["train"]).any(axis=1).sum()),
     )
     for part in ("train", "test"):
         if not len(kept[part]):

@@ -15,6 +15,7 @@ from .head import HEADS, Fitting, Head, Role
 
 NO_FITTING = Fitting()
 _WORDS_FOR_BOOL = {"true": True, "false": False}
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Recipe:
         shuffled: train on labels turned into noise; a control.
         fitting: what all deep heads share of their training.
         start_from: run folder whose weights are the initial ones; empty for random ones.
+        name: of the row that it makes in a table; empty for that of the head.
+        task: whose videos alone it is about; empty for all.
+        label_range: least and greatest score that the labels allow; None where nobody says.
     """
 
     head: str
@@ -40,6 +44,19 @@ class Recipe:
     shuffled: bool = False
     fitting: Fitting = NO_FITTING
     start_from: str = ""
+    name: str = ""
+    task: str = ""
+    label_range: tuple[float, float] | None = None
+
+    @property
+    def title(self) -> str:
+        """The name of its row."""
+        return (self.name or self.head) + " (labels shuffled)" * self.shuffled
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the head's scores are on the scale of the labels."""
+        return bool(_module(self.head).LEARNS_FROM == "scores")
 
     @property
     def feature_text(self) -> str:
@@ -55,9 +72,8 @@ class Recipe:
         split: str,
         seeds: Sequence[int],
         settings: Sequence[str] = (),
-        shuffled: bool = False,
-        fitting: Fitting = NO_FITTING,
-        start_from: str = "",
+        options: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> "Recipe":
         """A recipe from the words of a user.
 
@@ -66,19 +82,19 @@ class Recipe:
             features: keys of cached features by role, as from :func:`assign_roles`.
             split: name of a split.
             seeds: at least one.
-            settings: ``OPTION=VALUE`` each; other options keep their defaults.
-            shuffled: train on noise.
-            fitting: what all deep heads share.
-            start_from: run folder to take initial weights from.
+            settings: ``OPTION=VALUE`` each.
+            options: of the head, over which the settings go; others keep their defaults.
+            more: further fields of a recipe.
 
         Raises:
             RecipeError: an unknown head or option, or a value that does not fit.
         """
         if not seeds:
             raise RecipeError("no seeds; give --seeds 1 or more")
-        options = _read_settings(_module(head), head, settings)
-        chosen = dataclasses.asdict(options)
-        return cls(head, dict(features), split, tuple(seeds), chosen, shuffled, fitting, start_from)
+        module = _module(head)
+        given = {**typed_options(head, options or {}), **_read_settings(module, head, settings)}
+        chosen = dataclasses.asdict(_options(module, head, given))
+        return cls(head, dict(features), split, tuple(seeds), chosen, **more)
 
     def used(self) -> tuple[dict[str, FeatureKey], dict[str, FeatureKey]]:
         """The features that scoring a video takes, and those that only training videos need.
@@ -125,7 +141,9 @@ class Recipe:
         try:
             values = json.loads(text)
             fitting = Fitting(**values["fitting"])
-            recipe = cls(**{**values, "seeds": tuple(values["seeds"]), "fitting": fitting})
+            for name in ("seeds", "label_range"):
+                values[name] = values[name] and tuple(values[name])
+            recipe = cls(**{**values, "fitting": fitting})
         except (ValueError, TypeError, KeyError) as error:
             raise RecipeError(f"not a recipe: {error}; train the run again") from None
         _options(_module(recipe.head), recipe.head, recipe.options)
@@ -192,7 +210,29 @@ def _module(head: str) -> ModuleType:
     return plugins.load(HEADS, head)
 
 
-def _read_settings(module: ModuleType, head: str, settings: Sequence[str]) -> Any:
+def typed_options(head: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options from a file, each of the type that it has in the head.
+
+    Raises:
+        RecipeError: an unknown head or option, or a value of another type.
+    """
+    types = typing.get_type_hints(_module(head).Options)
+    for name in options:
+        _known(head, name, types)
+    return {name: _typed(name, value, types[name]) for name, value in options.items()}
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    words = typing.get_args(kind)
+    if words:
+        return _value(name, str(value), kind)
+    fits = isinstance(value, int | float if kind is float else kind)
+    if not fits or isinstance(value, bool) != (kind is bool):
+        raise RecipeError(f"{name} is {value!r}; it must be {_EXPECTED[kind]}")
+    return kind(value)
+
+
+def _read_settings(module: ModuleType, head: str, settings: Sequence[str]) -> dict[str, Any]:
     types = typing.get_type_hints(module.Options)
     options: dict[str, Any] = {}
     for setting in settings:
@@ -201,7 +241,7 @@ def _read_settings(module: ModuleType, head: str, settings: Sequence[str]) -> An
             raise RecipeError(f"--set {setting}: write OPTION=VALUE, for example --set epochs=50")
         _known(head, name, types)
         options[name] = _value(name, text, types[name])
-    return _options(module, head, options)
+    return options
 
 
 def _options(module: ModuleType, head: str, options: Mapping[str, Any]) -> Any:
@@ -229,5 +269,4 @@ def _value(name: str, text: str, kind: Any) -> Any:
     try:
         return _WORDS_FOR_BOOL[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        expected = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise RecipeError(f"{name} is '{text}'; it must be {expected}") from None
+        raise RecipeError(f"{name} is '{text}'; it must be {_EXPECTED[kind]}") from None

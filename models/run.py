@@ -2,7 +2,8 @@
 
     recipe.json         what was trained on what
     metrics.json        the rows of the table, controls among them
-    predictions.csv     score of every video by every seed
+    predictions.csv     score of every video by every seed, and by each control
+    test_pairs.csv      the pairs that were tested, and how many of their videos also train
     training_log.csv    losses, epoch by epoch
     seed-<n>/           what the head learned
     environment.json    versions of everything
@@ -19,7 +20,7 @@ import math
 import os
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,54 +36,17 @@ from ..features.errors import RecipeError
 from .controls import Facts, control_scores
 from .data import VideoFeatures
 from .deep import WEIGHTS, DeepHead
+from .fold import Fold, shuffled
 from .head import EpochLog, Head, Session
 from .method import Method
-from .metrics import bootstrap_interval, pairwise_accuracy, spearman
-from .fold import Fold, shuffled
 from .recipe import NO_FITTING, Recipe
+from .result import CONTROL, FoldFacts, Result, read_predictions, write_predictions
+from .row import Row, summarise
 from .together import OnSeed, Together, Work, train_seeds
 from .unfinished import unfinished
 
 _LIBRARIES = ("aqakit", "numpy", "scikit-learn", "scipy", "torch")
 _CURE_IF_FULL = "free some and train again, this run is not kept"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table.
-
-    Args:
-        name: of the head, or of a control.
-        feature: keys of the cached features; empty for a control.
-        accuracy: mean over seeds of the share of test pairs in the right order; a tie is wrong.
-        accuracy_sd: standard deviation over seeds; nan for a single one.
-        interval: 95 % bootstrap interval of the accuracy over test videos.
-        spearman: mean over seeds of the rank correlation with the scores of test videos; nan
-            without scores.
-        ties: share of test pairs with equal scores.
-        seeds: trainings.
-        train_pairs: that it learned from.
-        test_pairs: that it was tested on.
-        test_videos: in those pairs.
-        dropped_videos: without features.
-        dropped_pairs: that lost a video.
-        seen_test_pairs: test pairs of which a video also trained.
-    """
-
-    name: str
-    feature: str
-    accuracy: float
-    accuracy_sd: float
-    interval: tuple[float, float]
-    spearman: float
-    ties: float
-    seeds: int
-    train_pairs: int
-    test_pairs: int
-    test_videos: int
-    dropped_videos: int
-    dropped_pairs: int
-    seen_test_pairs: int
 
 
 @dataclass(frozen=True)
@@ -92,18 +56,49 @@ class Run:
     Args:
         recipe: what was trained.
         fold: on whom.
-        rows: its own first, then controls.
         scores: (S, V) of every video by every seed.
+        controls: by name, (V,) scores that look at no feature.
         logs: losses of every seed.
         heads: trained, one a seed.
     """
 
     recipe: Recipe
     fold: Fold
-    rows: tuple[Row, ...]
     scores: NDArray[np.float64]
+    controls: Mapping[str, NDArray[np.float64]]
     logs: tuple[list[EpochLog], ...]
     heads: tuple[Head, ...]
+
+    @property
+    def results(self) -> list[Result]:
+        """Its own first, then the controls'."""
+        fold, recipe = self.fold, self.recipe
+        tested = np.union1d(fold.test, fold.test_pairs)
+        place = np.full(len(fold.videos), -1)
+        place[tested] = np.arange(len(tested))
+        truth = np.full(len(fold.videos), np.nan) if fold.scores is None else fold.scores
+        own = Result(
+            recipe.title,
+            recipe.feature_text,
+            recipe.task,
+            recipe.split,
+            recipe.seeds,
+            tuple(fold.videos[number].id for number in tested),
+            tuple(fold.videos[number].subject or "" for number in tested),
+            self.scores[:, tested],
+            truth[tested],
+            place[fold.test_pairs],
+            fold.seen,
+            recipe.scaled,
+            label_range_of(recipe, fold),
+            facts_of(fold),
+        )
+        return [own, *(control_of(own, n, values[tested]) for n, values in self.controls.items())]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The table: its own row first, then the controls'."""
+        return [summarise([result]) for result in self.results]
 
 
 @dataclass(frozen=True)
@@ -143,11 +138,12 @@ def train_run(
         on_seed: told how far it is; see :func:`.together.train_seeds`.
 
     Raises:
-        RecipeError: the head cannot learn from these labels or features.
+        RecipeError: the head cannot learn from these labels or features, or a label is out of range.
         ValueError: other videos than those of the fold.
     """
     if [video.id for video in videos] != [video.id for video in fold.videos]:
         raise ValueError("videos must be those of the fold, in its order")
+    check_labels(recipe, fold)
     works = _works(recipe, fold, videos, manner)
     trained = train_seeds(recipe, works, manner.device, manner.together, checkpoints, on_seed)
     heads, logs = zip(*trained, strict=True)
@@ -158,13 +154,59 @@ def train_run(
                 f"{recipe.head} diverged with seed {seed}, its scores are not finite; lower "
                 "learning_rate, or set standardise=true where it has the option"
             )
-    name = recipe.head + " (labels shuffled)" * recipe.shuffled
-    rows = [_row(name, recipe.feature_text, scores, fold)]
     durations = np.array([video.duration_seconds for video in videos])
     facts = Facts(durations, tuple(video.subject for video in fold.videos), fold.scores)
-    for control, values in control_scores(facts, fold.train, fold.train_pairs).items():
-        rows.append(_row(f"control: {control}", "", values[None], fold))
-    return Run(recipe, fold, tuple(rows), scores, logs, heads)
+    controls = control_scores(facts, fold.train, fold.train_pairs)
+    return Run(recipe, fold, scores, controls, logs, heads)
+
+
+def label_range_of(recipe: Recipe, fold: Fold) -> tuple[float, float]:
+    """Least and greatest label: of the recipe, or found in the fold; nan where there is none."""
+    if recipe.label_range is not None:
+        return recipe.label_range
+    known = np.zeros(0) if fold.scores is None else fold.scores[np.isfinite(fold.scores)]
+    return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
+
+
+def facts_of(fold: Fold) -> FoldFacts:
+    """What is said beside the numbers of a fold."""
+    return FoldFacts(
+        len(fold.train),
+        len(fold.train_pairs),
+        len(fold.dropped_videos),
+        fold.dropped_pairs,
+        len(fold.shared_subjects),
+    )
+
+
+def control_of(own: Result, name: str, scores: NDArray[np.float64]) -> Result:
+    """The result of a control on the fold of another result.
+
+    Args:
+        own: the other one.
+        name: of the control.
+        scores: (V,) of the test videos.
+    """
+    return dataclasses.replace(
+        own, name=CONTROL + name, feature="", seeds=(0,), scores=scores[None], scaled=False
+    )
+
+
+def check_labels(recipe: Recipe, fold: Fold) -> None:
+    """Ask whether all labels are in the range that the recipe allows.
+
+    Raises:
+        RecipeError: one is not.
+    """
+    if recipe.label_range is None:
+        return
+    least, most = recipe.label_range
+    for video in fold.videos:
+        if video.score is not None and not least <= video.score <= most:
+            raise RecipeError(
+                f"video '{video.id}' has score {video.score:g}, outside {least:g} to {most:g}; "
+                "correct the manifest, or the label_range of the recipe"
+            )
 
 
 def check_recipe(recipe: Recipe, tensorboard: Path | None = None) -> None:
@@ -173,7 +215,8 @@ def check_recipe(recipe: Recipe, tensorboard: Path | None = None) -> None:
     Raises:
         RecipeError: a setting that this head would ignore, or a run to start from that lacks a seed.
     """
-    if without_ignored(recipe) != recipe or tensorboard and not _has_epochs(recipe):
+    given = recipe.fitting != NO_FITTING or recipe.start_from or tensorboard
+    if given and not has_epochs(recipe):
         raise RecipeError(
             f"{recipe.head} trains without epochs; leave --patience, --clip-norm, --precision, "
             "--tensorboard and --start-from out"
@@ -189,14 +232,8 @@ def check_recipe(recipe: Recipe, tensorboard: Path | None = None) -> None:
             )
 
 
-def without_ignored(recipe: Recipe) -> Recipe:
-    """The recipe without settings of training in epochs, where its head has none."""
-    if _has_epochs(recipe):
-        return recipe
-    return dataclasses.replace(recipe, fitting=NO_FITTING, start_from="")
-
-
-def _has_epochs(recipe: Recipe) -> bool:
+def has_epochs(recipe: Recipe) -> bool:
+    """Whether its head trains in epochs; one that does not has nothing random in it."""
     return isinstance(recipe.build(recipe.seeds[0], "cpu"), DeepHead)
 
 
@@ -246,32 +283,6 @@ def _works(
     return works
 
 
-def _row(name: str, feature: str, scores: NDArray[np.float64], fold: Fold) -> Row:
-    orders = [pairwise_accuracy(one, fold.test_pairs) for one in scores]
-    accuracies = [order.accuracy for order in orders]
-    several = len(scores) > 1
-    truth = fold.scores
-    correlations = [
-        math.nan if truth is None else spearman(one[fold.test], truth[fold.test]) for one in scores
-    ]
-    return Row(
-        name=name,
-        feature=feature,
-        accuracy=float(np.mean(accuracies)),
-        accuracy_sd=float(np.std(accuracies, ddof=1)) if several else math.nan,
-        interval=bootstrap_interval(scores, fold.test_pairs),
-        spearman=float(np.mean(correlations)),
-        ties=float(np.mean([order.ties / order.pairs for order in orders])),
-        seeds=len(scores),
-        train_pairs=len(fold.train_pairs),
-        test_pairs=len(fold.test_pairs),
-        test_videos=len(np.unique(fold.test_pairs)),
-        dropped_videos=len(fold.dropped_videos),
-        dropped_pairs=fold.dropped_pairs,
-        seen_test_pairs=fold.seen_test_pairs,
-    )
-
-
 def check_free(folder: Path, overwrite: bool) -> None:
     """Ask before hours of training whether a run folder can be written.
 
@@ -309,10 +320,16 @@ def write_run(run: Run, folder: Path, overwrite: bool = False) -> None:
 def _write_files(run: Run, folder: Path) -> None:
     (folder / "recipe.json").write_text(run.recipe.to_json() + "\n")
     rows = [dataclasses.asdict(row) for row in run.rows]
-    metrics = {"rows": rows, "dropped": run.fold.dropped_videos, "fold": run.fold.digest}
+    metrics = {
+        "rows": rows,
+        "dropped": run.fold.dropped_videos,
+        "fold": run.fold.digest,
+        "label_range": label_range_of(run.recipe, run.fold),
+        "facts": dataclasses.asdict(facts_of(run.fold)),
+    }
     _write_json(folder / "metrics.json", metrics)
     _write_json(folder / "environment.json", environment())
-    _write_predictions(run, folder / "predictions.csv")
+    write_predictions(folder, run.fold, run.recipe.seeds, run.scores, run.controls)
     _write_log(run, folder / "training_log.csv")
     for seed, head in zip(run.recipe.seeds, run.heads, strict=True):
         learned = folder / f"seed-{seed}"
@@ -331,21 +348,6 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _write_predictions(run: Run, path: Path) -> None:
-    fold = run.fold
-    members = {"train": fold.train, "val": fold.validation, "test": fold.test}
-    parts_of = {name: set(places.tolist()) for name, places in members.items()}
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "part", "truth", *(f"seed_{seed}" for seed in run.recipe.seeds)])
-        for place, video in enumerate(fold.videos):
-            parts = [name for name, own in parts_of.items() if place in own]
-            truth = "" if video.score is None else repr(video.score)
-            writer.writerow(
-                [video.id, "+".join(parts), truth, *(repr(float(s)) for s in run.scores[:, place])]
-            )
 
 
 def _write_log(run: Run, path: Path) -> None:
@@ -383,8 +385,45 @@ def read_rows(folder: Path) -> list[Row]:
         ) from None
 
 
-def finished_rows(folder: Path, recipe: Recipe, fold: Fold) -> list[Row] | None:
-    """The table of a run folder; None unless it holds this recipe, trained on these labels.
+def read_results(folder: Path) -> list[Result]:
+    """How a run folder's row and its controls did.
+
+    Raises:
+        RecipeError: the folder is no run.
+    """
+    recipe, found = read_recipe(folder), read_predictions(folder)
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        least, most = (_with_nan(value) for value in metrics["label_range"])
+        own = Result(
+            recipe.title,
+            recipe.feature_text,
+            recipe.task,
+            recipe.split,
+            recipe.seeds,
+            found.ids,
+            found.subjects,
+            found.by_seed(recipe.seeds),
+            found.truth,
+            found.pairs,
+            found.seen,
+            recipe.scaled,
+            (least, most),
+            FoldFacts(**metrics["facts"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RecipeError(
+            f"{folder} is no run that can be read ({error}); train it again"
+        ) from None
+    controls = (
+        control_of(own, name.removeprefix(CONTROL), scores)
+        for name, scores in found.controls.items()
+    )
+    return [own, *controls]
+
+
+def is_finished(folder: Path, recipe: Recipe, fold: Fold) -> bool:
+    """Whether a run folder holds this recipe, trained on these labels.
 
     What a killed process left of an earlier try is put back or cleared away.
     """
@@ -392,10 +431,9 @@ def finished_rows(folder: Path, recipe: Recipe, fold: Fold) -> list[Row] | None:
         recover_folder(folder)
         kept = Recipe.from_json((folder / "recipe.json").read_text())
         metrics = json.loads((folder / "metrics.json").read_text())
-        same = kept == recipe and metrics.get("fold") == fold.digest
-        return read_rows(folder) if same else None
+        return kept == recipe and bool(metrics.get("fold") == fold.digest)
     except (OSError, ValueError, AttributeError, RecipeError):
-        return None  # whatever it is, it is not this run
+        return False  # whatever it is, it is not this run
 
 
 def _with_nan(value: Any) -> Any:

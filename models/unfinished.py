@@ -14,6 +14,11 @@ _IDENTITY = "training.json"
 _CURE_IF_FULL = "free some and give the same command again; training goes on where it stands"
 
 
+def unfinished_folder(run: Path) -> Path:
+    """Where the checkpoints of a run are until it is whole."""
+    return run.with_name(f".{run.name}.training")
+
+
 @contextmanager
 def unfinished(run: Path, *identity: str) -> Iterator[Path]:
     """A folder for the checkpoints of a run that is being trained, removed when the block ends well.
@@ -28,7 +33,7 @@ def unfinished(run: Path, *identity: str) -> Iterator[Path]:
         RecipeError: another process trains this run now.
         StoreError: the folder cannot be written.
     """
-    folder = run.with_name(f".{run.name}.training")
+    folder = unfinished_folder(run)
     digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()
     with write_errors(folder, _CURE_IF_FULL):
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -15,17 +17,25 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ..features.catalog import Damage
+    from ..features.dataset import Imported
     from ..features.outcome import Outcome
     from ..features.store import Failure, Overview
     from ..features.weights_file import FetchOutcome, WeightsFile
-    from ..models.run import Row
+    from ..models.batch import Ended
+    from ..models.recipe_file import PaperRow
+    from ..models.row import Row
+    from ..models.table import ResultTable
+
+from ..features.dataset import count_tasks
+from .cells import interval, number, remarks, spread
 
 _MEGABYTE = 1e6
 _FILE_COLUMNS = 200
 _ROW_NAME_COLUMNS = 12
 _ROOM_FOR_NUMBERS = 80
 _NUMBERS = {"frames", "features", "seconds", "rows", "parts", "shards", "MB"}
-_NUMBERS |= {"Spearman", "ties", "seeds"}
+_NUMBERS |= {"published", "seen none", "seen one", "Spearman", "ties", "seeds"}
+_NUMBERS |= {"videos", "absent", "subjects", "scored", "pairs", "lost pairs"}
 
 
 def terminal() -> Console:
@@ -39,10 +49,24 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=_FILE_COLUMNS)
 
 
-def print_outcomes(console: Console, outcomes: Sequence[Outcome], done: str = "computed") -> None:
-    """The closing table of an extraction or an import, and a line that counts."""
+def print_outcomes(
+    console: Console,
+    outcomes: Sequence[Outcome],
+    done: str = "computed",
+    *,
+    briefly: bool = False,
+) -> None:
+    """The closing table of an extraction or an import, and a line that counts.
+
+    Args:
+        console: to print on.
+        outcomes: one a video.
+        done: what became of those that went well.
+        briefly: leave them out of the table.
+    """
     table = _table("video", "frames", "features", "seconds", "result")
-    for outcome in outcomes:
+    shown = [one for one in outcomes if one.failure or not briefly]
+    for outcome in shown:
         table.add_row(
             Text(outcome.video_id),
             str(outcome.frames_decoded or ""),
@@ -50,7 +74,8 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], done: str = "c
             f"{outcome.seconds:.1f}" if outcome.seconds else "",
             Text(_result(outcome)),
         )
-    console.print(table)
+    if shown:
+        console.print(table)
     failed = sum(outcome.failure is not None for outcome in outcomes)
     computed = sum(bool(o.computed) and o.failure is None for o in outcomes)
     kept = sum(bool(o.kept) and not o.computed and o.failure is None for o in outcomes)
@@ -120,8 +145,18 @@ def print_damages(console: Console, checked: int, damages: Sequence[Damage]) -> 
     console.print(f"{checked} (video, feature) entries read, {len(damages)} damaged files")
 
 
-def print_runs(console: Console, runs: Sequence[Sequence[Row]]) -> None:
-    """The rows of several runs; a control that two of them share stands once, at the end."""
+def print_runs(
+    console: Console,
+    runs: Sequence[Sequence[Row]],
+    published: Mapping[tuple[str, str], float | None] = MappingProxyType({}),
+) -> None:
+    """The rows of several runs; a control that two of them share stands once, at the end.
+
+    Args:
+        console: to print on.
+        runs: rows of each, its own first.
+        published: by name and feature of a row, its paper's own accuracy.
+    """
     own = [run[0] for run in runs]
     # nan differs from itself, so rows are told apart by how they read.
     controls = {repr(row): row for run in runs for row in run[1:]}.values()
@@ -129,9 +164,12 @@ def print_runs(console: Console, runs: Sequence[Sequence[Row]]) -> None:
     cells: dict[str, Callable[[Row], str]] = {
         "row": lambda row: row.name,
         "feature": lambda row: _short(row.feature),
-        "accuracy": _accuracy,
-        "95 % interval": _interval,
-        "Spearman": lambda row: "" if math.isnan(row.spearman) else f"{row.spearman:.3f}",
+        "accuracy": spread,
+        "95 % interval": lambda row: interval(row.interval),
+        "published": lambda row: number(published.get((row.name, row.feature))),
+        "seen none": lambda row: number(row.seen_none) if row.seen_test_pairs else "",
+        "seen one": lambda row: number(row.seen_one),
+        "Spearman": lambda row: number(row.spearman),
         "ties": lambda row: f"{row.ties:.0%}" if row.ties else "",
         "seeds": lambda row: str(row.seeds),
     }
@@ -164,6 +202,8 @@ def _run_table(rows: Sequence[Mapping[str, str]]) -> Table:
 
 def _tested(row: Row) -> str:
     sentence = f"{_short(row.feature)}: {row.test_pairs} test pairs of {row.test_videos} videos"
+    if row.folds > 1:
+        sentence += f", in {row.folds} folds of {row.tasks} task{'s' * (row.tasks > 1)}"
     if row.dropped_videos:
         sentence += (
             f"; {row.dropped_videos} videos have no features and are dropped, and "
@@ -172,20 +212,74 @@ def _tested(row: Row) -> str:
     return sentence
 
 
-def _accuracy(row: Row) -> str:
-    spread = "" if math.isnan(row.accuracy_sd) else f" ± {row.accuracy_sd:.3f}"
-    return f"{row.accuracy:.3f}{spread}"
+def print_table(console: Console, table: ResultTable) -> None:
+    """The rows of a batch, then controls, what the papers say, and what differs from them."""
+    trained = [[line.row] for line in table.lines if line.recipe is not None]
+    trained[0] += [line.row for line in table.lines if line.recipe is None]
+    published = {(line.row.name, line.row.feature): line.published for line in table.lines}
+    print_runs(console, trained, published)
+    for sentence in remarks(table):
+        console.print(Text(sentence))
+    for one in table.compared:
+        difference = f"{one.difference:+.3f}, p = {one.adjusted_p:.3g}"
+        on = f" on {one.task}" * bool(one.task)
+        console.print(Text(f"{one.name} less {table.against}{on}: {difference}"))
 
 
-def _interval(row: Row) -> str:
-    low, high = row.interval
-    return "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+def print_ended(console: Console, ended: Sequence[Ended]) -> None:
+    """Runs of a batch that could not be trained, with the reason, and a line that counts."""
+    for one in ended:
+        if one.state == "failed":
+            console.print(Text(f"failed: {one.place}: {one.reason}"), soft_wrap=True)
+    count = Counter(one.state for one in ended)
+    console.print(
+        f"{count['trained']} runs trained, {count['kept']} there already, {count['failed']} failed"
+    )
 
 
-def print_failures(console: Console, failures: Iterable[tuple[str, str]]) -> None:
-    """Runs of a batch that could not be trained, with the reason."""
-    for name, reason in failures:
-        console.print(Text(f"failed: {name}: {reason}"), soft_wrap=True)
+def print_datasets(console: Console, datasets: Mapping[str, str]) -> None:
+    """What can be imported."""
+    table = _table("dataset", "what is read")
+    for name, summary in datasets.items():
+        table.add_row(name, Text(summary))
+    console.print(table)
+
+
+def print_imported(console: Console, imported: Imported, out: Path) -> None:
+    """Counts of each task, and what the importer has to say."""
+    table = _table("task", "videos", "absent", "subjects", "scored", "pairs", "lost pairs")
+    for task in count_tasks(imported):
+        cells = (
+            task.videos,
+            task.absent,
+            task.subjects,
+            task.scored,
+            task.pairs,
+            task.absent_pairs,
+        )
+        table.add_row(Text(task.task), *(str(cell or "") for cell in cells))
+    console.print(table)
+    for note in imported.notes:
+        console.print(Text(note))
+    console.print(
+        Text(
+            f"{len(imported.manifest.videos)} videos, {len(imported.absent)} without a file, "
+            f"{len(imported.manifest.pairs)} pairs in {out}"
+        )
+    )
+
+
+def print_recipes(console: Console, rows: Sequence[PaperRow], whole: bool) -> None:
+    """Rows of papers; with their settings where ``whole``."""
+    table = _table("recipe", "as the paper calls it", "head")
+    for row in rows:
+        table.add_row(row.name, Text(row.title), Text(row.head or f"none: {row.not_run}"))
+    console.print(table)
+    for row in rows if whole else ():
+        console.print(Text(f"{row.name}"))
+        for name, value in row.options.items():
+            said = row.sources.get(name) or f"not in the paper: {row.omitted.get(name, '')}"
+            console.print(Text(f"  {name} = {value}  ({said})"))
 
 
 def print_weights(console: Console, files: Sequence[WeightsFile]) -> None:

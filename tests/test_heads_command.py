@@ -119,7 +119,7 @@ def test_the_readme_has_commands_and_every_head() -> None:
 
 def quick(head: str) -> list[str]:
     settings = [*QUICK.get(head, [])]
-    if head not in ("svr", "ranksvm"):
+    if head not in ("svr", "ranksvm", "frequency-svr", "frequency-ranksvm"):
         settings.append("epochs=1")
     return [word for setting in settings for word in ("--set", setting)]
 

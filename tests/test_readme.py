@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
@@ -13,6 +14,11 @@ from aqakit.cli import main
 from aqakit.extract.synthetic import write_video
 from aqakit.extract.synthetic_plan import plan
 from aqakit.extract.synthetic_scene import render
+from aqakit.features.manifest import Manifest, Pair, Video
+from aqakit.features.segments import Sampling
+from aqakit.features.source import Source
+from aqakit.features.spec import FeatureSpec
+from aqakit.features.store import FeatureStore
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -39,6 +45,52 @@ def test_the_tutorial_works_as_printed(tmp_path: Path, monkeypatch: pytest.Monke
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 0, f"{command}\n{result.output}"
     assert (tmp_path / "runs" / "attention" / "metrics.json").exists()
+
+
+def numbers_commands() -> list[str]:
+    section = README.split("## Honest numbers")[1].split("\n## ")[0].replace("\\\n", " ")
+    return re.findall(r"^    (aqakit .*)$", section, flags=re.MULTILINE)
+
+
+def test_the_batch_works_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng, store = np.random.default_rng(0), FeatureStore.create(tmp_path / "store")
+    ids = [f"{task}-{number}" for task in ("surgery", "drawing") for number in range(6)]
+    for key in (("i3d", "rgb", "pool"), ("c3d", "rgb", "fc6"), ("flow-hist", "flow", "hist")):
+        spec = FeatureSpec(*key, Sampling.parse("steps-4x1"), "made")
+        for place, id in enumerate(ids):
+            values = rng.normal(place % 6, 1, (4, 3)).astype(np.float32)
+            with store.begin(spec, id, Source(id, 1, 1, f"{place:064}"), values.shape, 1) as part:
+                part.append(values)
+                part.finish(np.zeros((4, 3)), np.zeros((4, 1)), {})
+    videos = tuple(Video(id, task=id.split("-")[0]) for id in ids)
+    pairs = tuple(
+        Pair(f"{task}-{a}", f"{task}-{b}")
+        for task in ("surgery", "drawing")
+        for a in range(6)
+        for b in range(a)
+    )
+    cells = tuple("test" if number % 2 else "train" for number in range(len(pairs)))
+    manifest = Manifest(videos, {}, pairs, {"1": cells, "default": cells})
+    manifest.write(tmp_path / "manifest")
+    for name in ("videos", "pairs"):
+        shutil.copy(tmp_path / "manifest" / f"{name}.csv", tmp_path)
+    (tmp_path / "videos.csv").rename(tmp_path / "manifest.csv")
+    (matrix,) = blocks("toml")
+    quick = matrix.replace("seeds = 3", "seeds = 1").replace(
+        'features = ["i3d"]\n\n', 'features = ["i3d"]\noptions = { epochs = 1, hidden = 2 }\n\n'
+    )
+    assert quick.count("epochs") == 1
+    (tmp_path / "matrix.toml").write_text(quick)
+    commands = numbers_commands()
+    assert [command.split()[1] for command in commands] == ["train", "baselines", "table", "table"]
+    for command in commands:
+        _, *words = shlex.split(command)
+        if words[0] == "train":
+            words += ["--set", "epochs=1", "--set", "hidden=2", "--seeds", "1"]
+        result = CliRunner().invoke(main, words + ["--jobs", "1"] * (words[0] == "baselines"))
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+    assert "doughty_cvpr2019/full" in result.output
 
 
 def commands_of(group: click.Group, prefix: str) -> list[str]:

@@ -104,6 +104,7 @@ def test_a_run_folder_holds_everything_and_scores_again(folder: Path, tmp_path: 
         "recipe.json",
         "seed-0",
         "seed-1",
+        "test_pairs.csv",
         "training_log.csv",
     }
     log = list(csv.DictReader((out / "training_log.csv").read_text().splitlines()))
@@ -138,16 +139,21 @@ def test_shuffled_pairs_teach_nothing(folder: Path, tmp_path: Path) -> None:
     assert 0.25 < own.accuracy < 0.75
 
 
+def run_of(batch: Path, head: str) -> Path:
+    return batch / f"{head}-{SPEC.key}" / "all" / "default" / "seed-0"
+
+
 def test_baselines_print_one_table_and_keep_a_folder_each(folder: Path, tmp_path: Path) -> None:
     words = ["--feature", "flow-hist", "--head", "ranksvm", "--head", "svr", "--seeds", "1"]
     result = aqakit(folder, "baselines", *words, "--out", str(tmp_path))
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"{head}-{SPEC.key}" for head in ("ranksvm", "svr")
+        "batch.json",
+        *(f"{head}-{SPEC.key}" for head in ("ranksvm", "svr")),
     ]
     assert result.output.count("control: shorter is better") == 1
-    for path in tmp_path.iterdir():
-        assert read_rows(path)[0].accuracy > 0.7
+    for head in ("ranksvm", "svr"):
+        assert read_rows(run_of(tmp_path, head))[0].accuracy > 0.7
 
 
 def test_a_head_that_lacks_its_labels_does_not_stop_the_rest(folder: Path, tmp_path: Path) -> None:
@@ -260,9 +266,12 @@ def test_a_failed_run_costs_no_other_and_duplicates_are_run_once(
     words += ["--head", "ranksvm", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "r")]
     result = aqakit(folder, "baselines", *words)
     assert result.exit_code == 3, result.output
-    assert f"failed: ranksvm-{few.key}: no pair of two test videos" in result.output
-    assert result.output.count("ranksvm") == 2  # the row, and what failed
-    assert [path.name for path in (tmp_path / "r").iterdir()] == [f"ranksvm-{SPEC.key}"]
+    assert f"failed: ranksvm-{few.key}/all/default/seed-0: no pair of two test" in result.output
+    assert result.output.count("ranksvm") == 3  # the row, what it lacks, and what failed
+    assert {path.name for path in (tmp_path / "r").iterdir()} == {
+        "batch.json",
+        f"ranksvm-{SPEC.key}",
+    }
     absent = aqakit(folder, "baselines", *words, "--split", "fold9")
     assert (absent.exit_code, absent.output.count("\n")) == (1, 1)
     assert "no split 'fold9'" in absent.output
@@ -275,24 +284,31 @@ def test_a_full_disk_stops_the_batch(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(runs, "_write_log", full)
-    words = ["--feature", "flow-hist", "--head", "ranksvm", "--head", "svr", "--seeds", "1"]
+    words = ["--feature", "flow-hist", "--head", "ranksvm", "--head", "svr", "--jobs", "1"]
     result = aqakit(folder, "baselines", *words, "--out", str(tmp_path))
     assert result.exit_code == 1
     assert "no space left on the disk; free some and train again" in result.output
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("recipe.json"))
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_a_batch_goes_on_after_a_break(folder: Path, tmp_path: Path) -> None:
     words = ["--feature", "flow-hist", "--seeds", "1", "--out", str(tmp_path)]
     first = aqakit(folder, "baselines", *words, "--head", "ranksvm")
-    kept = (tmp_path / f"ranksvm-{SPEC.key}" / "metrics.json").stat().st_mtime_ns
+    kept = (run_of(tmp_path, "ranksvm") / "metrics.json").stat().st_mtime_ns
     both = aqakit(folder, "baselines", *words, "--head", "ranksvm", "--head", "svr")
     assert both.exit_code == 0, both.output
-    assert "failed" not in both.output
+    assert "1 runs trained, 1 there already, 0 failed" in both.output
     row = next(line for line in first.output.splitlines() if line.startswith("ranksvm"))
     assert row.split() in [line.split() for line in both.output.splitlines()]
-    assert (tmp_path / f"ranksvm-{SPEC.key}" / "metrics.json").stat().st_mtime_ns == kept
-    other = aqakit(folder, "baselines", *words, "--head", "ranksvm", "--shuffle-pairs")
+    assert (run_of(tmp_path, "ranksvm") / "metrics.json").stat().st_mtime_ns == kept
+    noise = aqakit(folder, "baselines", *words, "--head", "ranksvm", "--shuffle-pairs")
+    assert noise.exit_code == 0
+    assert "ranksvm (labels shuffled)" in noise.output
+    again = ["--pairs", str(tmp_path / "fewer.csv")]
+    lines = (folder / "pairs.csv").read_text().splitlines()
+    (tmp_path / "fewer.csv").write_text("\n".join(lines[:-3]))
+    other = aqakit(folder, "baselines", *words, "--head", "ranksvm", *again)
     assert other.exit_code == 3
     assert "is there already" in other.output
 
@@ -639,10 +655,15 @@ def test_roles_that_do_not_fit_are_one_line(
 
 def test_a_batch_of_heads_takes_what_each_can_use(streams: Path, tmp_path: Path) -> None:
     words = ["--feature", "i3d.rgb", "--feature", "flow=i3d.flow.pool", "--feature", "rgb=i3d.rgb"]
-    words += ["--head", "ranksvm", "--head", "aim", "--seeds", "1", "--out", str(tmp_path)]
-    result = aqakit(streams, "baselines", *words)
-    assert result.exit_code == 3, result.output
-    assert "failed: aim-several: aim " in result.output
-    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["ranksvm"]
-    keys = {path.name for path in tmp_path.iterdir()}
-    assert keys == {f"ranksvm-{replace(SPEC, backbone='i3d', stream='rgb', layer='pool').key}"}
+    words += ["--seeds", "1", "--out", str(tmp_path)]
+    named = aqakit(streams, "baselines", *words, "--head", "ranksvm", "--head", "aim")
+    assert (named.exit_code, named.output.count("\n")) == (1, 1)
+    assert "aim has no feature 'flow'; it has: primary" in named.output
+    assert list(tmp_path.iterdir()) == []
+    result = aqakit(streams, "baselines", *words, "--head", "ranksvm", "--head", "deep-ranking")
+    assert result.exit_code == 0, result.output
+    one, other = (
+        replace(SPEC, backbone="i3d", stream=s, layer="pool").key for s in ("rgb", "flow")
+    )
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"batch.json", f"ranksvm-{one}", f"deep-ranking-{one}-{other}"}

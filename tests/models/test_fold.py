@@ -41,7 +41,7 @@ def test_pairs_belong_to_the_part_of_both_videos() -> None:
     assert named == [("v0", "v1"), ("v2", "v1")]
     named = [tuple(ids[place] for place in pair) for pair in fold.test_pairs]
     assert named == [("v3", "v4"), ("v5", "v3")]
-    assert (fold.dropped_videos, fold.dropped_pairs, fold.seen_test_pairs) == ((), 0, 0)
+    assert (fold.dropped_videos, fold.dropped_pairs, fold.seen.tolist()) == ((), 0, [0, 0])
     places = [*fold.train, *fold.test, *fold.validation]
     assert sorted(places) == list(range(7))
     assert fold.validation.tolist() == [6]
@@ -120,7 +120,7 @@ def test_a_split_of_pairs_counts_test_pairs_with_a_training_video() -> None:
     by_pairs = Manifest(table.videos, {}, table.pairs, {"fold1": split})
     fold = make_fold(by_pairs, "fold1", ALL)
     assert (len(fold.train_pairs), len(fold.test_pairs)) == (1, 4)
-    assert fold.seen_test_pairs == 2
+    assert fold.seen.tolist() == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,18 @@ import pytest
 from aqakit.features.errors import DiskFullError, RecipeError, StoreError
 from aqakit.features.manifest import Manifest, Pair, Video
 from aqakit.features.spec import FeatureKey
-from aqakit.models import protocol
+from aqakit.models import fold as fold_module
 from aqakit.models import run as runs
 from aqakit.models.data import Targets, VideoFeatures
 from aqakit.models.deep import DeepHead
-from aqakit.models.head import Fitting
 from aqakit.models.fold import Fold, make_fold
+from aqakit.models.head import Fitting
 from aqakit.models.recipe import Recipe
 from aqakit.models.run import (
     Manner,
     Run,
     check_free,
-    finished_rows,
+    is_finished,
     read_heads,
     read_rows,
     train_run,
@@ -79,7 +79,7 @@ def test_targets_are_worked_out_once_and_shuffled_anew_for_each_seed(
 ) -> None:
     made: list[Targets] = []
     given: list[Targets] = []
-    work_out, shuffle = Fold.training_targets, protocol.shuffled
+    work_out, shuffle = Fold.training_targets, fold_module.shuffled
 
     def count(labels: Fold) -> Targets:
         made.append(work_out(labels))
@@ -241,7 +241,7 @@ def test_a_video_that_trains_and_tests_is_said_to_do_both(tmp_path: Path) -> Non
 def test_only_the_very_run_is_taken_for_finished(tmp_path: Path) -> None:
     run = trained()
     write_run(run, tmp_path / "run")
-    assert repr(finished_rows(tmp_path / "run", recipe(), fold())) == repr(list(run.rows))
+    assert is_finished(tmp_path / "run", recipe(), fold())
     assert repr(read_rows(tmp_path / "run")) == repr(list(run.rows))
     others = [
         (recipe("C=2"), fold()),
@@ -252,10 +252,10 @@ def test_only_the_very_run_is_taken_for_finished(tmp_path: Path) -> None:
         (recipe(), fold(table((Pair("v2", "v0"), Pair("v3", "v1"))))),
     ]
     for chosen, labels in others:
-        assert finished_rows(tmp_path / "run", chosen, labels) is None
-    assert finished_rows(tmp_path / "none", recipe(), fold()) is None
+        assert not is_finished(tmp_path / "run", chosen, labels)
+    assert not is_finished(tmp_path / "none", recipe(), fold())
     (tmp_path / "run" / "metrics.json").write_text("[]")
-    assert finished_rows(tmp_path / "run", recipe(), fold()) is None
+    assert not is_finished(tmp_path / "run", recipe(), fold())
 
 
 def test_a_killed_writer_is_mended_before_the_next_training(tmp_path: Path) -> None:

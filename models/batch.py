@@ -1,0 +1,378 @@
+"""A batch: every row of a matrix on every fold with every seed, each a run folder of its own.
+
+    <out>/batch.json                                   what belongs to it
+    <out>/<row>-<features>/<task>/<split>/seed-<n>/    one run
+
+A run that is there and was trained from the same recipe, labels and split is kept, so a batch that
+broke off goes on. Each run computes on one thread, whatever the number of workers: then it sums in
+the same order, and its bits depend on nothing but itself.
+"""
+
+import functools
+import hashlib
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from threadpoolctl import threadpool_limits
+
+from ..features.durable import write_errors, write_json
+from ..features.errors import DiskFullError, RecipeError, UserError
+from ..features.manifest import Manifest
+from ..features.store import FeatureStore
+from .choice import choose
+from .fold import make_fold
+from .loading import having, load_fold
+from .matrix import Matrix, MatrixRow
+from .protocol import Protocol, settings_of, split_by
+from .recipe import Recipe, assign_roles
+from .run import (
+    Manner,
+    check_free,
+    check_recipe,
+    has_epochs,
+    is_finished,
+    train_run,
+    training_of,
+    write_run,
+)
+from .unfinished import unfinished_folder
+
+BATCH = "batch.json"
+# Of a folder's name; file systems allow 255 bytes, and its neighbours' names are longer.
+_LONGEST_NAME = 200
+_DEATHS = 2
+_UNEXPECTED = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError),
+)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Whose labels the runs of one task are about; small enough to be sent to every worker.
+
+    Args:
+        manifest: table of videos.
+        pairs: list of pairs; None takes that beside the manifest, or scores.
+        protocol: how videos are split.
+        task: whose videos alone count; empty for all.
+        planned_ns: when; a process that outlives a batch shall not take what it read for another.
+    """
+
+    manifest: Path
+    pairs: Path | None
+    protocol: Protocol
+    task: str
+    planned_ns: int
+
+    def read(self) -> tuple[Manifest, tuple[str, ...]]:
+        """The manifest with its folds, and their names; kept from one run to the next."""
+        return _read_labels(self)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_labels(labels: Labels) -> tuple[Manifest, tuple[str, ...]]:
+    manifest = Manifest.read(labels.manifest, labels.pairs)
+    if labels.task:
+        manifest = manifest.of_task(labels.task)
+    return split_by(manifest, labels.protocol)
+
+
+@functools.lru_cache(maxsize=1)
+def _open(store: Path, planned_ns: int) -> FeatureStore:
+    return FeatureStore.open(store)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Args:
+        place: its folder, below that of the batch.
+        recipe: of one seed.
+        labels: of its task.
+    """
+
+    place: str
+    recipe: Recipe
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a batch.
+
+    Args:
+        matrix: that it is of.
+        jobs: by number of the row, in its order.
+        rows: what the matrix says of each, with all its recipes' choices made.
+    """
+
+    matrix: Matrix
+    jobs: tuple[tuple[Job, ...], ...]
+    rows: tuple[Recipe, ...]
+
+    @property
+    def all_jobs(self) -> list[Job]:
+        """Every run, the rows taking turns, so that a table has something of each early on."""
+        longest = max(map(len, self.jobs))
+        return [own[n] for n in range(longest) for own in self.jobs if n < len(own)]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a run.
+
+    Args:
+        place: its folder, below that of the batch.
+        state: whether it was trained, was there already, or failed.
+        reason: why it failed.
+    """
+
+    place: str
+    state: Literal["trained", "kept", "failed"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who computes.
+
+    Args:
+        jobs: runs at a time; -1 takes one a core, or all of a Ray cluster.
+        devices: torch devices, shared out in turn.
+        ray: address of a Ray cluster; empty for this machine.
+        overwrite: train again what is there.
+    """
+
+    jobs: int = -1
+    devices: tuple[str, ...] = ("cpu",)
+    ray: str = ""
+    overwrite: bool = False
+
+
+def plan_batch(matrix: Matrix) -> Plan:
+    """Make all choices before the first run: a mistake shows at once, not after a night.
+
+    Raises:
+        UserError: a recipe, head, option, feature, split or task that does not exist or fit.
+    """
+    store = FeatureStore.open(matrix.store)
+    manifest = Manifest.read(matrix.manifest, matrix.pairs)
+    tasks = manifest.tasks if matrix.tasks == "each" else ("",)
+    files = matrix.manifest.absolute(), matrix.pairs and matrix.pairs.absolute()
+    now = time.time_ns()
+    labels = [Labels(*files, matrix.protocol, task, now) for task in tasks]
+    splits = [own.read()[1] for own in labels]
+    rows = [_resolve(row, store) for row in matrix.rows]
+    names = [_row_name(row) for row in rows]
+    for name in names:
+        if names.count(name) > 1:
+            raise RecipeError(f"two rows are both {name}; give one a name of its own")
+    jobs = []
+    for row, name in zip(rows, names, strict=True):
+        own = []
+        for task, of_task in zip(labels, splits, strict=True):
+            for split in of_task:
+                for seed in range(matrix.seeds if has_epochs(row) else 1):
+                    recipe = replace(row, split=split, seeds=(seed,), task=task.task)
+                    place = "/".join(
+                        [name, _slug(task.task or "all"), _slug(split), f"seed-{seed}"]
+                    )
+                    own.append(Job(place, recipe, task))
+        jobs.append(tuple(own))
+    return Plan(matrix, tuple(jobs), tuple(rows))
+
+
+def _resolve(row: MatrixRow, store: FeatureStore) -> Recipe:
+    """The recipe of a row, of no split yet."""
+    chosen = choose(row.head, row.recipe)
+    try:
+        fitting = replace(chosen.fitting, **(row.fitting or {}))
+    except ValueError as error:
+        raise RecipeError(f"{row.recipe or row.head}: {error}") from None
+    recipe = Recipe.make(
+        chosen.head,
+        assign_roles(chosen.head, row.features or chosen.features, store.find_key),
+        "",
+        (0,),
+        options={**chosen.options, **(row.options or {})},
+        fitting=fitting,
+        shuffled=row.shuffled,
+        name=row.name or row.recipe,
+        label_range=row.label_range or chosen.label_range,
+    )
+    check_recipe(recipe)
+    recipe.used()
+    return recipe
+
+
+def _row_name(recipe: Recipe) -> str:
+    """Name of a row's folder; where it is too long, a hash tells it from others."""
+    name = _slug(f"{recipe.title}-{'-'.join(recipe.features.values())}")
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
+
+
+def _slug(text: str) -> str:
+    """A name that every file system takes; two texts have two, whatever they hold."""
+    plain = re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.")
+    if plain == text:
+        return plain
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def run_batch(
+    plan: Plan,
+    out: Path,
+    workers: Workers,
+    on_run: Callable[[int, int, Ended], None] = lambda done, total, ended: None,
+) -> list[Ended]:
+    """Train what is not there yet; a run that fails does not stop the rest.
+
+    Args:
+        plan: of a matrix.
+        out: folder of the batch.
+        workers: who computes.
+        on_run: told how many runs of how many have ended, and the last one.
+
+    Returns:
+        What became of each run, in the order of :attr:`Plan.all_jobs`.
+
+    Raises:
+        DiskFullError: no space is left; what is finished is kept.
+        StoreError: the folder cannot be written.
+    """
+    _write_plan(plan, out)
+    jobs = plan.all_jobs
+    ended: dict[str, Ended] = {}
+    deaths: dict[str, int] = {}
+    while len(ended) < len(jobs):
+        rest = [job for job in jobs if job.place not in ended]
+        try:
+            for one in _parallel(rest, plan.matrix.store.absolute(), out.absolute(), workers):
+                ended[one.place] = one
+                on_run(len(ended), len(jobs), one)
+        except TerminatedWorkerError:
+            for one in _killed(rest, ended, out, deaths):
+                ended[one.place] = one
+                on_run(len(ended), len(jobs), one)
+    return [ended[job.place] for job in jobs]
+
+
+def _parallel(jobs: Sequence[Job], store: Path, out: Path, workers: Workers) -> Iterator[Ended]:
+    """Outcomes as they come."""
+    devices = workers.devices
+    calls = (
+        delayed(run_job)(job, store, out, devices[number % len(devices)], workers.overwrite)
+        for number, job in enumerate(jobs)
+    )
+    with _backend(workers):
+        # A Ray cluster gives results only all together.
+        way = "list" if workers.ray else "generator_unordered"
+        at_once = min(effective_n_jobs(workers.jobs), len(jobs))
+        yield from Parallel(n_jobs=at_once, return_as=way)(calls)
+
+
+def _backend(workers: Workers) -> AbstractContextManager[Any]:
+    if not workers.ray:
+        return nullcontext()
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError:
+        raise RecipeError("--ray needs Ray; install it with: pip install 'aqakit[ray]'") from None
+    try:
+        ray.init(address=workers.ray, ignore_reinit_error=True, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"--ray {workers.ray}: no cluster there ({reason})") from None
+    register_ray()  # type: ignore[no-untyped-call]
+    on_gpu = any(device != "cpu" for device in workers.devices)
+    resources = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
+    config: AbstractContextManager[Any] = parallel_config("ray", ray_remote_args=resources)
+    return config
+
+
+def run_job(job: Job, store: Path, out: Path, device: str, overwrite: bool) -> Ended:
+    """Train one run on one thread, unless it is there.
+
+    Raises:
+        DiskFullError: the rest would fail too.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            return _run_job(job, store, out, device, overwrite)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run_job(job: Job, store: Path, out: Path, device: str, overwrite: bool) -> Ended:
+    folder = out / job.place
+    try:
+        opened, (manifest, _) = _open(store, job.labels.planned_ns), job.labels.read()
+        fold = make_fold(manifest, job.recipe.split, having(opened, job.recipe))
+        if not overwrite and is_finished(folder, job.recipe, fold):
+            return Ended(job.place, "kept")
+        check_free(folder, overwrite)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        videos = load_fold(opened, job.recipe, fold, job.labels.manifest)
+        with training_of(folder, job.recipe, fold) as checkpoints:
+            run = train_run(job.recipe, fold, videos, Manner(device, "off"), checkpoints)
+            write_run(run, folder, overwrite)
+    except DiskFullError:
+        raise
+    except UserError as error:
+        return Ended(job.place, "failed", str(error))
+    except _UNEXPECTED as error:  # the other runs are not to pay for what is wrong with this one
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        return Ended(job.place, "failed", f"{type(error).__name__} in {where}: {error}")
+    return Ended(job.place, "trained")
+
+
+def _killed(
+    jobs: Iterable[Job], ended: Mapping[str, Ended], out: Path, deaths: dict[str, int]
+) -> Iterator[Ended]:
+    """Give up the runs that were in hand when a worker died, where it was not the first time."""
+    for job in jobs:
+        if job.place not in ended and unfinished_folder(out / job.place).exists():
+            deaths[job.place] = deaths.get(job.place, 0) + 1
+            if deaths[job.place] >= _DEATHS:
+                reason = (
+                    "its process was killed twice, perhaps for want of memory; give fewer --jobs"
+                )
+                yield Ended(job.place, "failed", reason)
+
+
+def _write_plan(plan: Plan, out: Path) -> None:
+    matrix = plan.matrix
+    known = {
+        "dataset": matrix.dataset,
+        "tasks": matrix.tasks,
+        "protocol": settings_of(matrix.protocol),
+        "rows": [
+            {
+                "title": recipe.title,
+                "recipe": row.recipe,
+                "runs": [job.place for job in jobs],
+            }
+            for recipe, row, jobs in zip(plan.rows, matrix.rows, plan.jobs, strict=True)
+        ],
+    }
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_json(out / BATCH, known)
