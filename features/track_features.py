@@ -4,9 +4,10 @@ A track is cut into T parts of equal duration. Each column is interpolated linea
 evenly over a part, and their mean is the part's row. A gap is bridged by the same line between its
 neighbours, and held at the ends; how much was bridged stands in the provenance.
 
-A column gives up to three channels: its mean as measured, ``raw``; the same less the column's first
+A column gives up to four channels: its mean as measured, ``raw``; the same less the column's first
 known sample, ``from-start``, for which it does not matter where somebody stands; and its mean
-``velocity`` over the part, in units of the column a second.
+``velocity`` and ``speed`` over the part, in units of the column a second: there and back is no
+velocity, but it is speed.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ from .track_files import find_tracks, read_track, track_name
 from .track_poses import pose_files
 from .tracks import Reading, Track
 
-Channel = Literal["raw", "from-start", "velocity"]
+Channel = Literal["raw", "from-start", "velocity", "speed"]
 _Array = NDArray[np.float64]
 
 WHOLE = "all"
@@ -207,12 +208,17 @@ class _Line:
     def velocity(self, edges: _Array, instants: _Array) -> _Array:
         return np.diff(self.at(edges)) / np.diff(edges)
 
+    def speed(self, edges: _Array, instants: _Array) -> _Array:
+        way = np.concatenate([[0.0], np.abs(np.diff(self.values)).cumsum()])
+        return np.diff(np.interp(edges, self.seconds, way)) / np.diff(edges)
+
 
 # Of a line, the edges of its parts (T + 1,) and the instants in them (T, F), to (T,).
 _CHANNELS: dict[Channel, Callable[[_Line, _Array, _Array], _Array]] = {
     "raw": _Line.raw,
     "from-start": _Line.from_start,
     "velocity": _Line.velocity,
+    "speed": _Line.speed,
 }
 
 
@@ -222,7 +228,8 @@ def resample(
     """Some columns in T equal parts, interpolated linearly at F instants a part.
 
     ``raw`` is the mean over the instants, ``from-start`` the same less the first known sample x_0,
-    and ``velocity`` the mean velocity over a part, (x(end) - x(start)) / (end - start).
+    ``velocity`` the mean over a part, (x(end) - x(start)) / (end - start), and ``speed`` that of its
+    size, the way that x goes over (end - start).
 
     Args:
         track: (M, C'), with gaps.

@@ -75,7 +75,8 @@ MOVING = Group(
         *("right-upper-leg", "right-lower-leg.y", "right-foot.y", "right-toes.z"),
     ),
 )
-CHANNELS: tuple[Channel, ...] = ("raw", "from-start", "velocity")
+# A feature each: postures alone, and with how fast they change.
+CHANNELS: tuple[tuple[Channel, ...], ...] = (("raw",), ("raw", "speed"))
 SAMPLING = Sampling("steps", 4, 20)
 RATE = 30.0
 
@@ -127,9 +128,9 @@ def read(source: Source) -> Imported:
 def fill(
     source: Source, store: FeatureStore, manifest: Manifest, on_video: OnVideo
 ) -> list[Outcome]:
-    """Bring the skeletons of a manifest's recordings into a store, as one feature of T steps.
+    """Bring the skeletons of a manifest's recordings into a store, as features of T steps.
 
-    ``SAMPLING`` gives T; the 32 columns of ``MOVING`` come once for each of ``CHANNELS``.
+    ``SAMPLING`` gives T; each of ``CHANNELS`` is a feature, of the 32 columns of ``MOVING``.
 
     Args:
         source: as for :func:`read`; its rate, if any, replaces that of the dataset.
@@ -147,7 +148,7 @@ def fill(
         DiskFullError: no space is left.
     """
     reading = Reading(RATE if source.rate is None else source.rate)
-    request = TrackRequest("kinect", SAMPLING, reading, (MOVING,), CHANNELS)
+    requests = [TrackRequest("kinect", SAMPLING, reading, (MOVING,), own) for own in CHANNELS]
     with _opened(source.folder) as files:
         found, _ = _recordings(files)
         by_id = {take.video.id: file for take, file in found.items()}
@@ -161,7 +162,29 @@ def fill(
             )
             for video in manifest.videos
         ]
-        return import_recordings(store, recordings, request, on_video)
+        total = len(requests) * len(recordings)
+        made = [
+            import_recordings(
+                store,
+                recordings,
+                request,
+                lambda done, count, video, before=number: on_video(
+                    before * count + done, total, video
+                ),
+            )
+            for number, request in enumerate(requests)
+        ]
+    return [_joined(of_video) for of_video in zip(*made, strict=True)]
+
+
+def _joined(parts: Sequence[Outcome]) -> Outcome:
+    """What became of a recording in all features."""
+    return replace(
+        parts[0],
+        computed=tuple(key for part in parts for key in part.computed),
+        kept=tuple(key for part in parts for key in part.kept),
+        failure=next((part.failure for part in parts if part.failure), None),
+    )
 
 
 # Recordings

@@ -33,10 +33,11 @@ def error_of(table: Path, pairs: Path | None = None) -> str:
 def test_every_column_in_any_order(tmp_path: Path) -> None:
     table = write(
         tmp_path,
-        "score,path,id,start,end,task,subject,difficulty,action_type,split\n"
-        "12.5,videos/a.mp4,one,1,2.5,dive,Eve,3.2,tuck,train\n",
+        "score,path,id,start,end,trial,task,subject,difficulty,action_type,split\n"
+        "12.5,videos/a.mp4,one,1,2.5,03,dive,Eve,3.2,tuck,train\n",
     )
-    video = Video("one", tmp_path / "videos" / "a.mp4", 1.0, 2.5, "dive", "Eve", 12.5, 3.2, "tuck")
+    path = tmp_path / "videos" / "a.mp4"
+    video = Video("one", path, 1.0, 2.5, "dive", "Eve", 12.5, 3.2, "tuck", trial="03")
     assert Manifest.read(table) == Manifest((video,), {"default": {"one": "train"}})
 
 
@@ -193,6 +194,27 @@ def test_what_is_wrong_with_pairs_is_named(tmp_path: Path, text: str, message: s
     assert re.match(message.replace("{}", re.escape(str(pairs))), found), found
 
 
+def test_a_folder_is_read_with_the_pairs_in_it_or_others(tmp_path: Path) -> None:
+    write(tmp_path, "id\na\nb\n")
+    assert Manifest.read(tmp_path).pairs == ()
+    write(tmp_path, "better,worse\na,b\n", "pairs.csv")
+    assert Manifest.read(tmp_path).pairs == (Pair("a", "b"),)
+    other = write(tmp_path, "b a\n", "other.txt")
+    assert Manifest.read(tmp_path, other).pairs == (Pair("b", "a"),)
+    # Of a table that is named, no pairs are guessed.
+    assert Manifest.read(tmp_path / "videos.csv").pairs == ()
+
+
+def test_what_is_wrong_in_a_folder_names_its_file(tmp_path: Path) -> None:
+    write(tmp_path, "id\na\na\n")
+    assert error_of(tmp_path).startswith(f"{tmp_path / 'videos.csv'}, line 3: id 'a' again")
+    write(tmp_path, "id\na\n")
+    write(tmp_path, "better,worse\na,x\n", "pairs.csv")
+    assert error_of(tmp_path) == (
+        f"{tmp_path / 'pairs.csv'}, line 2: no video 'x'; correct it or add the video to videos.csv"
+    )
+
+
 def test_missing_pairs(tmp_path: Path) -> None:
     table = write(tmp_path, "id\na\n")
     assert f"{tmp_path / 'no'}: no such file" in error_of(table, tmp_path / "no")
@@ -219,6 +241,34 @@ def test_pairs_follow_their_videos_unless_the_list_says_otherwise() -> None:
     assert told.pairs_in("s", "test") == (Pair("a", "c"),)
     with pytest.raises(ManifestError, match="no split 't'; choose one of: s$"):
         told.pairs_in("t", "test")
+
+
+@given(st.lists(st.sampled_from(["x", "y", None]), min_size=1, max_size=8), st.data())
+def test_tasks_part_a_manifest_into_manifests(tasks: list[str | None], data: st.DataObject) -> None:
+    videos = tuple(Video(f"v{n}", task=task, score=float(n)) for n, task in enumerate(tasks))
+    places = st.tuples(st.integers(0, len(tasks) - 1), st.integers(0, len(tasks) - 1))
+    drawn = data.draw(st.lists(places.filter(lambda pair: pair[0] < pair[1]), max_size=8))
+    pairs = tuple(Pair(f"v{a}", f"v{b}") for a, b in drawn)
+    cells = tuple(data.draw(st.sampled_from(["", *PARTS])) for _ in pairs)
+    split = {video.id: data.draw(st.sampled_from(PARTS)) for video in videos[::2]}
+    manifest = Manifest(videos, {"s": split}, pairs, {"s": cells, "t": cells[::-1]})
+
+    assert manifest.tasks == tuple(dict.fromkeys(task or "" for task in tasks))
+    for task in manifest.tasks:
+        own = manifest.of_task(task)
+        inside = {video.id for video in videos if (video.task or "") == task}
+        assert own.videos == tuple(video for video in videos if video.id in inside)
+        assert own.splits == {"s": {id: part for id, part in split.items() if id in inside}}
+        kept = [n for n, pair in enumerate(pairs) if pair.better in inside and pair.worse in inside]
+        assert own.pairs == tuple(pairs[n] for n in kept)
+        for name, whole in manifest.pair_splits.items():
+            assert own.pair_splits[name] == tuple(whole[n] for n in kept)
+
+
+def test_a_task_that_is_not_there_has_no_video() -> None:
+    manifest = Manifest((Video("a", task="x"), Video("b", task="y")), pairs=(Pair("a", "b"),))
+    assert manifest.of_task("z") == Manifest(())
+    assert manifest.of_task("x").pairs == ()
 
 
 def test_pairs_from_scores_compare_only_within_a_task() -> None:
@@ -249,6 +299,7 @@ def test_a_manifest_built_by_a_program_is_checked_alike() -> None:
         ("video 1: id is ' a'", {"videos": (Video(" a"),)}),
         ("video 1: id is ''", {"videos": (Video(""),)}),
         ("video 1: task is ''", {"videos": (Video("a", task=""),)}),
+        ("video 1: trial is '1\\n'", {"videos": (Video("a", trial="1\n"),)}),
         ("video 1: score is nan", {"videos": (Video("a", score=float("nan")),)}),
         ("video 1: score_x is nan", {"videos": (Video("a", parts={"x": float("nan")}),)}),
         ("video 1: the name of a part score is ''", {"videos": (Video("a", parts={"": 1.0}),)}),
@@ -390,6 +441,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             difficulty=draw(NUMBERS),
             action_type=draw(LABELS),
             parts=draw(PART_SCORES),
+            trial=draw(LABELS),
         )
         for id in ids
     )
@@ -409,8 +461,11 @@ def manifests(draw: st.DrawFn) -> Manifest:
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(manifests())
 def test_what_is_written_reads_back(tmp_path: Path, manifest: Manifest) -> None:
+    # Pairs of an earlier manifest are not of this one.
+    (tmp_path / "pairs.csv").unlink(missing_ok=True)
     table, pairs = manifest.write(tmp_path)
     assert Manifest.read(table, pairs) == manifest
+    assert Manifest.read(tmp_path) == manifest
 
 
 @pytest.mark.skipif(not REAL_PAIRS.exists(), reason="the published pair lists are not here")

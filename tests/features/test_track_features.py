@@ -2,6 +2,7 @@ import json
 import math
 import tarfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -77,6 +78,12 @@ def slowly(track: Track, column: int, sampling: Sampling, channel: Channel = "ra
         if channel == "velocity":
             first, last = (start + (step + at) / sampling.count * length for at in (0, 1))
             rows.append((value_at(known, last) - value_at(known, first)) / (last - first))
+            continue
+        if channel == "speed":
+            first, last = (start + (step + at) / sampling.count * length for at in (0, 1))
+            stops = [first, *(t for t, _ in known if first < t < last), last]
+            heights = [value_at(known, t) for t in stops]
+            rows.append(sum(abs(b - a) for a, b in pairwise(heights)) / (last - first))
             continue
         total = 0.0
         for frame in range(sampling.frames):
@@ -162,7 +169,7 @@ def test_what_channels_mean() -> None:
 def test_where_a_track_begins_matters_to_raw_alone(track: Track, offset: float) -> None:
     moved = replace(track, values=track.values + offset)
     sampling, places = Sampling("steps", 2, 3), range(track.values.shape[1])
-    for channel, shift in (("raw", offset), ("from-start", 0), ("velocity", 0)):
+    for channel, shift in (("raw", offset), ("from-start", 0), ("velocity", 0), ("speed", 0)):
         one, other = (
             resample(each, places, sampling, parse_channels(channel)).values
             for each in (track, moved)
@@ -296,12 +303,12 @@ def test_channels_that_a_user_asks_for(text: str, channels: tuple[str, ...]) -> 
     assert parse_channels(text) == channels
 
 
-@pytest.mark.parametrize("text", ["", "raw,speed", "raw,", "velocity,raw,velocity", "Raw"])
+@pytest.mark.parametrize("text", ["", "raw,pace", "raw,", "velocity,raw,velocity", "Raw"])
 def test_channels_that_mean_nothing(text: str) -> None:
     with pytest.raises(RecipeError) as caught:
         parse_channels(text)
     assert str(caught.value) == (
-        f"--channels {text!r} must be one or more of raw, from-start, velocity, each once, between "
+        f"--channels {text!r} must be one or more of raw, from-start, velocity, speed, each once, between "
         "commas"
     )
     with pytest.raises(RecipeError, match="--channels '' must be one or more of raw"):

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from aqakit.features.errors import RecipeError
 from aqakit.models.data import Targets, VideoFeatures
@@ -51,6 +53,44 @@ def test_the_search_is_a_slow_one_by_hand() -> None:
     expected_scores = expected.predict(StandardScaler().fit_transform(rows))
     np.testing.assert_allclose(head.score(videos), expected_scores, rtol=1e-6)
     assert head.explain(videos[0]).notes == {"C": format(best, "g")}
+
+
+def test_the_kernel_machine_is_libsvm_on_the_kernel_of_pairs() -> None:
+    videos, targets = _problem()
+    head = ranking_head(RankingOptions(C=0.5, kernel="rbf"), Moments("mean"))
+    pairs = targets.pairs[::9]
+    head.fit(videos, Targets(pairs))
+    scaled = StandardScaler().fit_transform(np.concatenate([video.values for video in videos]))
+    kernel = rbf_kernel(scaled, gamma=1 / 30)
+    turned = np.concatenate([pairs, pairs[:, ::-1]])
+    of_pairs = kernel[turned[:, 0]] - kernel[turned[:, 1]]  # (2 P, V)
+    gram = of_pairs[:, turned[:, 0]] - of_pairs[:, turned[:, 1]]
+    labels = np.repeat([1, -1], len(pairs))
+    machine = SVC(kernel="precomputed", C=0.5, tol=1e-8).fit(gram, labels)
+    weights = np.zeros(len(turned))
+    weights[machine.support_] = machine.dual_coef_[0]
+    expected = weights @ of_pairs
+    found = head.score(videos)
+    np.testing.assert_allclose(found - found.mean(), expected - expected.mean(), atol=2e-4)
+    assert np.ptp(found) > 0.5
+
+
+def test_a_search_with_a_kernel_tries_c_and_gamma_and_comes_back_from_its_file(
+    tmp_path: Path,
+) -> None:
+    videos, targets = _problem()
+    options = RankingOptions(kernel="rbf", search="grid")
+    head = ranking_head(options, Moments("mean"))
+    head.fit(videos, targets)
+    head.save(tmp_path)
+    tried = json.loads((tmp_path / "search.json").read_text())["tried"]
+    assert {(one["C"], one["gamma"]) for one in tried} == {
+        (cost, width / 30) for cost in (0.1, 1.0, 10.0) for width in (0.1, 0.3, 1.0)
+    }
+    again = ranking_head(options, Moments("mean"))
+    again.load(tmp_path)
+    assert again.score(videos).tolist() == head.score(videos).tolist()
+    assert list(again.explain(videos[0]).curves) == ["occlusion"]
 
 
 def test_subjects_are_kept_apart_where_they_are_known(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ from aqakit.features.store import FeatureStore
 
 GOOD = "Segmented Movements/Kinect/Positions"
 BAD = "Incorrect Segmented Movements/Kinect/Positions"
-KEY = "kinect.track.moving.steps-20x4.raw-from-start-velocity.none.float32"
+RAW = "kinect.track.moving.steps-20x4.raw.none.float32"
+KEY = "kinect.track.moving.steps-20x4.raw-speed.none.float32"
+KEYS = (RAW, KEY)
 
 
 def text(values: NDArray[np.float64]) -> bytes:
@@ -285,7 +287,7 @@ def columns_that_move() -> list[int]:
 
 
 def slowly(values: NDArray[np.float64], rate: float = 30) -> NDArray[np.float64]:
-    """(20, 96): the three channels of one recording, by SciPy's straight lines."""
+    """(20, 64): both channels of one recording, by SciPy's straight lines."""
     times = np.arange(len(values)) / rate
     edges = np.linspace(0, len(values) / rate, 21)
     line = make_interp_spline(times, values[:, columns_that_move()], k=1)
@@ -293,8 +295,9 @@ def slowly(values: NDArray[np.float64], rate: float = 30) -> NDArray[np.float64]
     for start, end in pairwise(edges):
         instants = start + (end - start) * np.array([1, 3, 5, 7]) / 8
         raw = line(instants.clip(max=times[-1])).mean(axis=0)
-        moved = line(min(end, times[-1])) - line(min(start, times[-1]))
-        rows.append(np.concatenate([raw, raw - line(0.0), moved / (end - start)]))
+        stops = np.array([start, *times[(times > start) & (times < end)], end]).clip(max=times[-1])
+        way = np.abs(np.diff(line(stops), axis=0)).sum(axis=0)
+        rows.append(np.concatenate([raw, way / (end - start)]))
     return np.array(rows)
 
 
@@ -320,8 +323,8 @@ def test_real_recordings_step_by_step(real_data: Path, store: FeatureStore) -> N
     chosen = Manifest(tuple(video for video in whole.videos if video.id.endswith("3_s07_e05_inc")))
     told: list[tuple[int, int, str]] = []
     (outcome,) = ui_prmd.fill(source, store, chosen, lambda *step: told.append(step))
-    assert outcome == Outcome("m03_s07_e05_inc", computed=(KEY,))
-    assert told == [(1, 1, "m03_s07_e05_inc")]
+    assert outcome == Outcome("m03_s07_e05_inc", computed=KEYS)
+    assert told == [(1, 2, "m03_s07_e05_inc"), (2, 2, "m03_s07_e05_inc")]
     with tarfile.open(path) as tar:
         values = table_in(tar, f"{BAD}/m03_s07_e05_positions_inc.txt.gz")
     found = store.read(KEY, "m03_s07_e05_inc")
@@ -338,12 +341,12 @@ def test_the_same_features_from_a_folder_and_an_archive(
     tmp_path: Path, store: FeatureStore, pack: Pack
 ) -> None:
     outcomes = fill(pack(tmp_path, SMALL), store)
-    assert outcomes == [Outcome(id, computed=(KEY,)) for id in IDS]
+    assert outcomes == [Outcome(id, computed=KEYS) for id in IDS]
     for id, seed in zip(IDS, (1, 2, 3, 4, 6, 5), strict=True):
         np.testing.assert_allclose(values_of(store, id), slowly(motion(seed)), rtol=1e-5, atol=1e-5)
     # The same bytes elsewhere are the same recordings, and nothing is computed twice.
     for again in PACKS:
-        assert fill(again(tmp_path, SMALL), store) == [Outcome(id, kept=(KEY,)) for id in IDS]
+        assert fill(again(tmp_path, SMALL), store) == [Outcome(id, kept=KEYS) for id in IDS]
     changed = {**SMALL, f"{GOOD}/m01_s01_e03_positions.txt": text(motion(7))}
     outcomes = fill(pack(tmp_path, changed), store)
     assert [outcome.video_id for outcome in outcomes if outcome.computed] == ["m01_s01_e03"]
@@ -359,13 +362,8 @@ def test_a_manifest_that_was_written_and_changed(tmp_path: Path, store: FeatureS
     one, two, three = ui_prmd.fill(source, store, Manifest(kept), ignore_videos)
     assert store.read(KEY, one.video_id).times[[0, -1], [0, 2]].tolist() == [0.5, 1.5]
     assert store.read(KEY, two.video_id).times[[0, -1], [0, 2]].tolist() == [0, 1.5]
-    # From the start of the stretch, not of the file.
-    values = values_of(store, one.video_id)
-    np.testing.assert_allclose(
-        values[:, :32] - values[:, 32:64],
-        np.tile(motion(1)[15, columns_that_move()], (20, 1)),
-        atol=1e-5,
-    )
+    expected = slowly(motion(1)[15:])
+    np.testing.assert_allclose(values_of(store, one.video_id), expected, rtol=1e-5, atol=1e-5)
     assert three.failure == (
         f"{source.folder}: no file of recording 'm05_s01_e01'; take it out of the manifest, or get "
         "the file again"

@@ -39,8 +39,10 @@ def test_it_learns_from_pairs(transform: Transform) -> None:
 @TRANSFORMS
 def test_it_is_the_ranking_of_these_frequencies(transform: Transform) -> None:
     videos, pairs = _problem(0)
-    head = frequency_ranksvm.build(Options(0.3, "grid", transform, 3), 0, "cpu")
-    same = ranking_head(RankingOptions(0.3, "grid"), Frequencies(transform, 3))
+    head = frequency_ranksvm.build(
+        Options(0.3, search="grid", transform=transform, coefficients=3), 0, "cpu"
+    )
+    same = ranking_head(RankingOptions(0.3, search="grid"), Frequencies(transform, 3))
     for one in (head, same):
         one.fit(videos, Targets(pairs))
     np.testing.assert_array_equal(head.score(videos), same.score(videos))
