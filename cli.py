@@ -304,10 +304,12 @@ def baselines(
     from . import pipeline
     from .report import console, progress
 
-    if matrix is not None and (features or heads):
-        raise click.UsageError(f"{matrix} names the rows; leave --feature and --head out")
+    if matrix is not None:
+        _refuse_beside_matrix(matrix)
     if matrix is None and not (training.manifest and training.store and features):
         raise click.UsageError("give MANIFEST, --store and --feature, or --matrix FILE")
+    if jobs == 0:
+        raise click.UsageError("--jobs is 0; give 1 or more, or -1 for one a core")
     terminal = console.terminal()
     with progress.bars(terminal) as show:
         if matrix is None:
@@ -332,6 +334,19 @@ def baselines(
     console.print_ended(terminal, ended)
     if any(one.state == "failed" for one in ended):
         raise SystemExit(PARTLY_FAILED)
+
+
+def _refuse_beside_matrix(matrix: Path) -> None:
+    """Options that the file decides about must not be given without effect."""
+    context = click.get_current_context()
+    own = {"matrix", "manifest", "store", "pairs", "out", "jobs", "device", "ray", "overwrite"}
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in own:
+            raise click.UsageError(
+                f"{parameter.opts[0]} does not go with --matrix; say it in {matrix}"
+            )
 
 
 @main.command()
@@ -361,6 +376,8 @@ def table(folders: tuple[Path, ...], form: Any, by_task: bool, against: str) -> 
     from . import pipeline
     from .report import console, tables
 
+    if by_task and form not in ("markdown", "latex"):
+        raise click.UsageError("--by-task is for --format markdown and latex; csv has all tasks")
     found = pipeline.table(folders, against)
     if form == "text":
         console.print_table(console.terminal(), found)
@@ -397,7 +414,11 @@ def dataset_ls() -> None:
 @click.argument("folder", type=_path)
 @_out
 @click.option("--videos", type=_path, help="Folder of the videos; by default below FOLDER.")
-@click.option("--rate", type=float, help="Frames a second, where annotations count frames.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Frames a second, where annotations count frames.",
+)
 @click.option("--store", type=_path, help="Also import kinematics or skeletons into this store.")
 @_overwrite
 def dataset_import(name: str, folder: Path, out: Path, **options: Any) -> None:
@@ -611,7 +632,7 @@ def import_(folder: Path, source: Path, **options: Any) -> None:
     "--channels",
     default="raw",
     show_default=True,
-    help="What each column becomes, any of raw,from-start,velocity.",
+    help="What each column becomes, any of raw,from-start,velocity,speed.",
 )
 @click.option(
     "--person",

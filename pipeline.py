@@ -287,6 +287,7 @@ def _recipe(
     from .models.recipe import NO_FITTING, Recipe, assign_roles
 
     chosen = choose(head, recipe)
+    given = {n: v for n, v in vars(training.fitting).items() if v != getattr(NO_FITTING, n)}
     return Recipe.make(
         chosen.head,
         assign_roles(chosen.head, features or chosen.features, store.find_key),
@@ -295,7 +296,7 @@ def _recipe(
         settings,
         options=chosen.options,
         shuffled=training.shuffle_pairs,
-        fitting=chosen.fitting if training.fitting == NO_FITTING else training.fitting,
+        fitting=replace(chosen.fitting, **given),
         name=recipe,
         label_range=chosen.label_range,
     )
@@ -314,11 +315,6 @@ def _train(
     from .models.run import train_run, training_of, write_run
 
     seeds = recipe.seeds
-    if recipe.fitting.patience and not len(fold.validation_pairs):
-        raise RecipeError(
-            f"--patience needs pairs of two validation videos; write val into some cells of split "
-            f"'{recipe.split}' in {training.manifest}"
-        )
 
     def on_seed(done: float, seed: int, epoch: int, losses: Mapping[str, float]) -> None:
         progress(Step(f"train {out.name}", done, len(seeds), _state_of(seed, epoch, losses)))
@@ -646,6 +642,7 @@ def import_dataset(
     """
     from .features import plugins
     from .features.dataset import ABSENT, DATASETS, Source, write_absent
+    from .features.durable import write_errors
     from .features.manifest import PAIRS_FILE, VIDEOS_FILE
     from .features.store import FeatureStore
 
@@ -660,14 +657,15 @@ def import_dataset(
         raise ManifestError(f"{folder}: no such file or folder; name that of the dataset's files")
     source = Source(folder, videos, rate)
     imported = importer.read(source)
-    for path in written:
-        path.unlink(missing_ok=True)
+    opened = None if store is None else FeatureStore.create(store)
+    with write_errors(out):
+        for path in written:
+            path.unlink(missing_ok=True)
     imported.manifest.write(out)
     if imported.absent:
         write_absent(imported, out)
-    if store is None:
+    if opened is None:
         return imported, []
-    opened = FeatureStore.create(store)
     return imported, importer.fill(source, opened, imported.manifest, _counting("import", progress))
 
 
@@ -707,11 +705,12 @@ def split_dataset(manifest: Path, out: Path, pairs: Path | None = None, **protoc
     Raises:
         UserError: a manifest that cannot be split so.
     """
-    from .features.manifest import VIDEOS_FILE, Manifest
+    from .features.manifest import PAIRS_FILE, VIDEOS_FILE, Manifest
     from .models.protocol import Protocol, split_by
 
-    if (out / VIDEOS_FILE).exists():
-        raise RecipeError(f"{out / VIDEOS_FILE} is there already; name another folder")
+    for path in (out / VIDEOS_FILE, out / PAIRS_FILE):
+        if path.exists():
+            raise RecipeError(f"{path} is there already; name another folder")
     made, names = split_by(Manifest.read(manifest, pairs), Protocol(**protocol))
     made.write(out)
     return len(names)
@@ -882,7 +881,7 @@ def import_tracks(
         time_column: header of a column of seconds.
         groups: ``NAME=COLUMNS`` each, one feature a group; one of all columns by default.
         sampling: ``steps-TxF``.
-        channels: that each column becomes, any of ``raw,from-start,velocity``.
+        channels: that each column becomes, any of ``raw,from-start,velocity,speed``.
         person: place of the person in each frame of a pose file; the surest one by default.
         manifest: whose videos the tracks belong to; start and end cut them.
         progress: told of every video.

@@ -210,7 +210,8 @@ class _Line:
 
     def speed(self, edges: _Array, instants: _Array) -> _Array:
         way = np.concatenate([[0.0], np.abs(np.diff(self.values)).cumsum()])
-        return np.diff(np.interp(edges, self.seconds, way)) / np.diff(edges)
+        speeds: _Array = np.diff(np.interp(edges, self.seconds, way)) / np.diff(edges)
+        return speeds
 
 
 # Of a line, the edges of its parts (T + 1,) and the instants in them (T, F), to (T,).

@@ -10,6 +10,7 @@ the same order, and its bits depend on nothing but itself.
 
 import functools
 import hashlib
+import os
 import re
 import time
 import traceback
@@ -34,17 +35,20 @@ from .loading import having, load_fold
 from .matrix import Matrix, MatrixRow
 from .protocol import Protocol, settings_of, split_by
 from .recipe import Recipe, assign_roles
+from .recipe_file import find_row
 from .run import (
     Manner,
     check_free,
+    check_labels,
     check_recipe,
     has_epochs,
-    is_finished,
+    state_of,
     train_run,
     training_of,
     write_run,
 )
 from .unfinished import unfinished_folder
+from .watchdog import end_with
 
 BATCH = "batch.json"
 # Of a folder's name; file systems allow 255 bytes, and its neighbours' names are longer.
@@ -174,16 +178,20 @@ def plan_batch(matrix: Matrix) -> Plan:
     labels = [Labels(*files, matrix.protocol, task, now) for task in tasks]
     splits = [own.read()[1] for own in labels]
     rows = [_resolve(row, store) for row in matrix.rows]
+    for row in rows:
+        check_labels(row, manifest.videos)
+        _check_validation(row, matrix)
+    _check_dataset(matrix)
     names = [_row_name(row) for row in rows]
     for name in names:
         if names.count(name) > 1:
             raise RecipeError(f"two rows are both {name}; give one a name of its own")
     jobs = []
     for row, name in zip(rows, names, strict=True):
-        own = []
+        own, seeds = [], matrix.seeds if has_epochs(row) or row.shuffled else 1
         for task, of_task in zip(labels, splits, strict=True):
             for split in of_task:
-                for seed in range(matrix.seeds if has_epochs(row) else 1):
+                for seed in range(seeds):
                     recipe = replace(row, split=split, seeds=(seed,), task=task.task)
                     place = "/".join(
                         [name, _slug(task.task or "all"), _slug(split), f"seed-{seed}"]
@@ -195,18 +203,21 @@ def plan_batch(matrix: Matrix) -> Plan:
 
 def _resolve(row: MatrixRow, store: FeatureStore) -> Recipe:
     """The recipe of a row, of no split yet."""
-    chosen = choose(row.head, row.recipe)
     try:
-        fitting = replace(chosen.fitting, **(row.fitting or {}))
-    except ValueError as error:
-        raise RecipeError(f"{row.recipe or row.head}: {error}") from None
+        return _recipe(row, store)
+    except (RecipeError, ValueError) as error:
+        raise RecipeError(f"row '{row.name or row.recipe or row.head}': {error}") from None
+
+
+def _recipe(row: MatrixRow, store: FeatureStore) -> Recipe:
+    chosen = choose(row.head, row.recipe)
     recipe = Recipe.make(
         chosen.head,
         assign_roles(chosen.head, row.features or chosen.features, store.find_key),
         "",
         (0,),
         options={**chosen.options, **(row.options or {})},
-        fitting=fitting,
+        fitting=replace(chosen.fitting, **(row.fitting or {})),
         shuffled=row.shuffled,
         name=row.name or row.recipe,
         label_range=row.label_range or chosen.label_range,
@@ -214,6 +225,26 @@ def _resolve(row: MatrixRow, store: FeatureStore) -> Recipe:
     check_recipe(recipe)
     recipe.used()
     return recipe
+
+
+def _check_validation(row: Recipe, matrix: Matrix) -> None:
+    protocol = matrix.protocol
+    if row.fitting.patience and protocol.kind != "published" and not protocol.validation:
+        raise RecipeError(
+            f"row '{row.title}' has patience, and no video validates; give [protocol] a share "
+            "validation, such as 0.2"
+        )
+
+
+def _check_dataset(matrix: Matrix) -> None:
+    """A name with a slip in it would leave the published figures out without a word."""
+    papers = [find_row(row.recipe).paper for row in matrix.rows if row.recipe]
+    known = dict.fromkeys(facts.name for paper in papers for facts in paper.datasets)
+    if matrix.dataset and known and matrix.dataset not in known:
+        raise RecipeError(
+            f"dataset '{matrix.dataset}' is in none of the papers of the rows; they have "
+            f"{', '.join(known)}; correct it, or leave it out"
+        )
 
 
 def _row_name(recipe: Recipe) -> str:
@@ -258,24 +289,36 @@ def run_batch(
     jobs = plan.all_jobs
     ended: dict[str, Ended] = {}
     deaths: dict[str, int] = {}
+    idle = 0  # deaths in a row between which no run ended
     while len(ended) < len(jobs):
+        before = len(ended)
         rest = [job for job in jobs if job.place not in ended]
         try:
             for one in _parallel(rest, plan.matrix.store.absolute(), out.absolute(), workers):
                 ended[one.place] = one
                 on_run(len(ended), len(jobs), one)
-        except TerminatedWorkerError:
+        except TerminatedWorkerError as error:
+            idle = 0 if len(ended) > before else idle + 1
+            if idle > _DEATHS:
+                raise RecipeError(
+                    f"processes are killed before they can train ({error!s:.80}); free memory, or "
+                    "give fewer --jobs"
+                ) from None
             for one in _killed(rest, ended, out, deaths):
                 ended[one.place] = one
                 on_run(len(ended), len(jobs), one)
+    failed = [one.place for one in ended.values() if one.state == "failed"]
+    _write_plan(plan, out, failed)
     return [ended[job.place] for job in jobs]
 
 
 def _parallel(jobs: Sequence[Job], store: Path, out: Path, workers: Workers) -> Iterator[Ended]:
     """Outcomes as they come."""
     devices = workers.devices
+    # Ray ends its own processes, which are no children of this one.
+    parent = None if workers.ray else os.getpid()
     calls = (
-        delayed(run_job)(job, store, out, devices[number % len(devices)], workers.overwrite)
+        delayed(run_job)(job, store, out, devices[number % len(devices)], workers.overwrite, parent)
         for number, job in enumerate(jobs)
     )
     with _backend(workers):
@@ -305,12 +348,24 @@ def _backend(workers: Workers) -> AbstractContextManager[Any]:
     return config
 
 
-def run_job(job: Job, store: Path, out: Path, device: str, overwrite: bool) -> Ended:
+def run_job(
+    job: Job, store: Path, out: Path, device: str, overwrite: bool, parent: int | None = None
+) -> Ended:
     """Train one run on one thread, unless it is there.
+
+    Args:
+        job: the run.
+        store: that holds the features.
+        out: folder of the batch.
+        device: a torch device.
+        overwrite: train again what is there.
+        parent: process with which this one is to end; None for none.
 
     Raises:
         DiskFullError: the rest would fail too.
     """
+    if parent is not None:
+        end_with(parent)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -325,14 +380,21 @@ def _run_job(job: Job, store: Path, out: Path, device: str, overwrite: bool) -> 
     try:
         opened, (manifest, _) = _open(store, job.labels.planned_ns), job.labels.read()
         fold = make_fold(manifest, job.recipe.split, having(opened, job.recipe))
-        if not overwrite and is_finished(folder, job.recipe, fold):
+        found = state_of(folder, job.recipe, fold)
+        if found == "finished" and not overwrite:
             return Ended(job.place, "kept")
-        check_free(folder, overwrite)
+        if found == "other" and not overwrite:
+            raise RecipeError(
+                "the folder holds a run of other labels, settings or splits; give --overwrite, or "
+                "name another --out"
+            )
+        replacing = overwrite or found == "damaged"
+        check_free(folder, replacing)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        videos = load_fold(opened, job.recipe, fold, job.labels.manifest)
         with training_of(folder, job.recipe, fold) as checkpoints:
+            videos = load_fold(opened, job.recipe, fold, job.labels.manifest)
             run = train_run(job.recipe, fold, videos, Manner(device, "off"), checkpoints)
-            write_run(run, folder, overwrite)
+            write_run(run, folder, replacing)
     except DiskFullError:
         raise
     except UserError as error:
@@ -358,12 +420,14 @@ def _killed(
                 yield Ended(job.place, "failed", reason)
 
 
-def _write_plan(plan: Plan, out: Path) -> None:
+def _write_plan(plan: Plan, out: Path, failed: Sequence[str] = ()) -> None:
+    """Keep what belongs to the batch; a run that failed may have left another one in its place."""
     matrix = plan.matrix
     known = {
         "dataset": matrix.dataset,
         "tasks": matrix.tasks,
         "protocol": settings_of(matrix.protocol),
+        "failed": sorted(failed),
         "rows": [
             {
                 "title": recipe.title,

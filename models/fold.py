@@ -27,6 +27,7 @@ class Fold:
         validation_pairs: (R, 2) likewise.
         dropped_videos: ids in any part whose features are not there.
         dropped_pairs: pairs of any part that lost a video.
+        parted_pairs: listed ones of a training and a validation video, which neither can use.
     """
 
     videos: tuple[Video, ...]
@@ -38,11 +39,13 @@ class Fold:
     validation_pairs: NDArray[np.int64]
     dropped_videos: tuple[str, ...]
     dropped_pairs: int
+    parted_pairs: int = 0
 
     @property
     def seen(self) -> NDArray[np.int64]:
-        """(Q,) how many videos of each test pair also train; 0 in an honest split of videos."""
-        return np.asarray(np.isin(self.test_pairs, self.train).sum(axis=1))
+        """(Q,) how many videos of each test pair also train or validate; 0 in an honest split."""
+        known = np.union1d(self.train, self.validation)
+        return np.asarray(np.isin(self.test_pairs, known).sum(axis=1))
 
     @property
     def shared_subjects(self) -> tuple[str, ...]:
@@ -128,6 +131,7 @@ def make_fold(manifest: Manifest, split: str, available: Collection[str]) -> Fol
             v.id for v in manifest.videos if v.id in wanted and v.id not in available
         ),
         dropped_pairs=sum(len(pairs[part]) - len(kept[part]) for part in PARTS),
+        parted_pairs=_parted(manifest, members["train"], members["val"]),
     )
     for part in ("train", "test"):
         if not len(kept[part]):
@@ -172,6 +176,14 @@ def _pairs(manifest: Manifest, split: str, part: str) -> NDArray[np.int64]:
     # Only within the part: of all videos there would be many times as many.
     members = np.array([place[id] for id in manifest.part(split, part)], dtype=np.int64)
     return members[order_by_score([manifest.videos[number] for number in members])]
+
+
+def _parted(manifest: Manifest, train: set[str], validation: set[str]) -> int:
+    only = validation - train
+    return sum(
+        len(only.intersection(pair)) == 1 and len(train.intersection(pair)) == 1
+        for pair in (manifest.pairs if only else ())
+    )
 
 
 def _members(manifest: Manifest, split: str, part: str, pairs: NDArray[np.int64]) -> set[str]:

@@ -24,13 +24,15 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from annotated_types import Len
+from pydantic import BaseModel, ConfigDict
 
 from ..features.errors import RecipeError
 from .head import Precision
 from .protocol import Kind, Protocol
+from .toml_errors import naming
 
 Tasks = Literal["each", "together"]
 Option = bool | int | float | str
@@ -104,7 +106,8 @@ class _Row(_Strict):
     options: dict[str, Option] = {}
     fitting: _Fitting = _Fitting()
     shuffled: bool = False
-    label_range: tuple[float, float] | None = None
+    # TOML has no tuples.
+    label_range: Annotated[list[float], Len(2, 2)] | None = None
 
 
 class _Protocol(_Strict):
@@ -146,35 +149,28 @@ def read_matrix(
     Raises:
         RecipeError: one line that names the file, the key and the cure.
     """
-    try:
-        # pydantic's strict mode wants tuples where TOML has lists; from JSON it takes lists.
-        with path.open("rb") as file:
-            found = _File.model_validate(tomllib.load(file), strict=False)
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}); correct its path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: is not TOML ({error}); correct it") from None
-    except ValidationError as error:
-        raise RecipeError(f"{path}: {_first(error)}") from None
-    if found.seeds < 1:
-        raise RecipeError(f"{path}: seeds = {found.seeds}; give 1 or more")
-    if not found.rows:
-        raise RecipeError(f"{path}: has no [[rows]]; add one with a recipe or a head")
-    try:
+    with naming(path):
+        found = _File.model_validate(tomllib.loads(path.read_bytes().decode()))
+        if found.seeds < 1:
+            raise RecipeError(f"seeds = {found.seeds}; give 1 or more")
+        if not found.rows:
+            raise RecipeError("has no [[rows]]; add one with a recipe or a head")
         own = found.protocol.model_dump().items()
         protocol: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in own}
         return Matrix(
             _place(path, found, "manifest", manifest),
             _place(path, found, "store", store),
-            tuple(row for number, one in enumerate(found.rows, 1) for row in _rows(number, one)),
+            tuple(
+                matrix_row
+                for number, row in enumerate(found.rows, 1)
+                for matrix_row in _rows(path, number, row)
+            ),
             Protocol(**protocol),
             pairs or (path.parent / found.pairs if found.pairs and manifest is None else None),
             found.seeds,
             found.tasks,
             found.dataset,
         )
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from None
 
 
 def _place(path: Path, found: _File, name: str, given: Path | None) -> Path:
@@ -184,7 +180,13 @@ def _place(path: Path, found: _File, name: str, given: Path | None) -> Path:
     return path.parent / own if given is None else given
 
 
-def _rows(number: int, row: _Row) -> Iterator[MatrixRow]:
+def _recipe(path: Path, recipe: str) -> str:
+    """``FILE.toml/ROW`` lies where the matrix does; ``PAPER/ROW`` comes with the package."""
+    file, slash, row = recipe.rpartition("/")
+    return f"{path.parent / file}{slash}{row}" if file.endswith(".toml") else recipe
+
+
+def _rows(path: Path, number: int, row: _Row) -> Iterator[MatrixRow]:
     if bool(row.recipe) == bool(row.head):
         raise RecipeError(f"row {number}: names both a recipe and a head, or neither; name one")
     if row.label_range is not None and not row.label_range[0] < row.label_range[1]:
@@ -194,24 +196,14 @@ def _rows(number: int, row: _Row) -> Iterator[MatrixRow]:
         )
     choices: Sequence[str | list[str]] = row.features or [[]]
     for features in choices:
+        least_most = None if row.label_range is None else (row.label_range[0], row.label_range[1])
         yield MatrixRow(
             (features,) if isinstance(features, str) else tuple(features),
             row.head,
-            row.recipe,
-            row.name,
+            _recipe(path, row.recipe),
+            row.name or row.recipe,
             row.options,
             row.fitting.model_dump(exclude_none=True),
             row.shuffled,
-            row.label_range,
+            least_most,
         )
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, in a sentence."""
-    detail = error.errors()[0]
-    place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key '{place}'; remove or correct it"
-    if detail["type"] == "missing":
-        return f"key '{place}' is missing; add it"
-    return f"{place} is {detail['input']!r}: {detail['msg']}; correct it"

@@ -82,6 +82,8 @@ class Protocol:
         ):
             if given and self.kind not in kinds.split(" or "):
                 raise RecipeError(f"protocol {self.kind} has no {name}; it is for {kinds}")
+        if self.seed < 0:
+            raise RecipeError(f"seed = {self.seed}; give 0 or more")
         if not 0 <= self.validation < 1:
             raise RecipeError(f"validation = {self.validation}; write a share from 0 to below 1")
         both = sorted({*self.train} & {*self.test})
@@ -194,7 +196,13 @@ def _with_validation(manifest: Manifest, name: str, protocol: Protocol) -> Manif
             f"split '{name}' has {len(set(groups))} training groups; validation needs 2 or more"
         )
     splitter = GroupShuffleSplit(1, test_size=protocol.validation, random_state=protocol.seed)
-    _, moved = next(splitter.split(training, groups=groups))
+    try:
+        _, moved = next(splitter.split(training, groups=groups))
+    except ValueError:
+        raise RecipeError(
+            f"validation = {protocol.validation} of the {len(set(groups))} training groups of split "
+            f"'{name}' leaves none to train or to validate; give another share"
+        ) from None
     ids = {training[number].id for number in moved}
     splits, pair_splits = dict(manifest.splits), dict(manifest.pair_splits)
     if name in splits:

@@ -144,9 +144,11 @@ class Recipe:
             for name in ("seeds", "label_range"):
                 values[name] = values[name] and tuple(values[name])
             recipe = cls(**{**values, "fitting": fitting})
+            # An option that is newer than the run has its default.
+            options = _options(_module(recipe.head), recipe.head, recipe.options)
+            recipe = dataclasses.replace(recipe, options=dataclasses.asdict(options))
         except (ValueError, TypeError, KeyError) as error:
             raise RecipeError(f"not a recipe: {error}; train the run again") from None
-        _options(_module(recipe.head), recipe.head, recipe.options)
         return recipe
 
 

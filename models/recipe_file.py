@@ -34,12 +34,12 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from ..features.errors import RecipeError
-from ..features.table import shortened
 from .head import Fitting, Precision
 from .recipe import Recipe, roles_of
+from .toml_errors import naming
 
 Epoch = Literal["last", "best on validation", "best on test", "omitted"]
 Metric = Literal[
@@ -339,35 +339,12 @@ def _is_range(ends: Sequence[float]) -> bool:
 
 
 def _read(file: Traversable, name: str) -> Paper:
-    label = str(file) if isinstance(file, Path) else file.name
-    try:
+    with naming(file if isinstance(file, Path) else file.name):
         found = _File.model_validate(tomllib.loads(file.read_bytes().decode()))
         facts = [DatasetFacts(**dict(dataset)) for dataset in found.datasets]
         publication = Publication(name, found.title, found.authors, found.venue, tuple(facts))
         rows = {word: _row(found.rows, word, publication) for word in found.rows}
-    except OSError as error:
-        reason = error.strerror or error
-        raise RecipeError(f"{label}: cannot be read ({reason}); correct its path") from None
-    except ValidationError as error:
-        raise RecipeError(f"{label}: {_first(error)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{label}: is not TOML ({error}); correct it") from None
-    except RecipeError as error:
-        raise RecipeError(f"{label}: {error}") from None
     return Paper(publication, rows)
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, in a sentence."""
-    detail = error.errors()[0]
-    place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key '{place}'; remove or correct it"
-    if detail["type"] == "missing":
-        return f"key '{place}' is missing; add it"
-    if detail["type"] == "value_error":
-        return f"{place}: {detail['ctx']['error']}"
-    return f"{place} is {shortened(str(detail['input']))}: {detail['msg']}; correct it"
 
 
 def _row(rows: Mapping[str, _Row], word: str, paper: Publication) -> PaperRow:

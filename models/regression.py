@@ -88,10 +88,20 @@ def regression_head(
         if options.search == "none":
             return regressor(options).fit(rows, scores)
         grid = _grid(options, rows.shape[1])
-        return Searched(regressor(options), grid).fit(rows, scores, groups=groups)
+        pairs = _pairs_of(known, targets)
+        return Searched(regressor(options), grid).fit(rows, scores, pairs, groups)
 
     linear = options.kernel == "linear"
     return PooledHead(Kind(fit, TransformedTargetRegressor, pooling, linear))
+
+
+def _pairs_of(known: NDArray[np.int64], targets: Targets) -> NDArray[np.int64] | None:
+    """The pairs of the labels, as videos of different tasks are not to be compared; None of none."""
+    place = np.full(int(targets.pairs.max(initial=known.max())) + 1, -1)
+    place[known] = np.arange(len(known))
+    pairs = place[targets.pairs]
+    kept = pairs[(pairs >= 0).all(axis=1)]
+    return kept if len(kept) else None
 
 
 def _grid(options: RegressionOptions, columns: int) -> dict[str, list[float]]:

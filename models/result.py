@@ -153,7 +153,9 @@ def read_predictions(folder: Path) -> Predictions:
         with (folder / TEST_PAIRS).open(newline="", encoding="utf-8") as file:
             pairs = list(csv.DictReader(file))
         wanted = {id for pair in pairs for id in (pair["better"], pair["worse"])}
-        tested = [row for row in rows if "test" in row["part"].split("+") or row["id"] in wanted]
+        tested = [
+            row for row in rows if "test" in (row["part"] or "").split("+") or row["id"] in wanted
+        ]
         place = {row["id"]: number for number, row in enumerate(tested)}
         columns = [name for name in rows[0] if name.startswith((_SEED, CONTROL))]
         return Predictions(

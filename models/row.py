@@ -35,7 +35,8 @@ class Row:
         seen_none: accuracy on pairs of which no video trains; nan where there is none.
         seen_one: accuracy on pairs of which a video also trains; nan where there is none.
         spearman: rank correlation with the scores of test videos; nan without scores.
-        spearman_interval: of its plain mean over tasks and folds, over test videos.
+        spearman_interval: likewise, over test videos; nan of several tasks, as drawing anew is
+            about a plain mean.
         kendall: tau-b, likewise.
         pearson: likewise.
         mse: mean squared error; nan where scores are not on the labels' scale.
@@ -205,6 +206,8 @@ def _over_subjects(folds: Sequence[Result]) -> tuple[float, float]:
 
 
 def _spearman_interval(folds: Sequence[Result]) -> tuple[float, float]:
+    if len({fold.task for fold in folds}) > 1:
+        return math.nan, math.nan
     weighted = zip(folds, _weights(folds), strict=True)
     scored = [FoldScores(fold.scores, fold.truth, w, fold.ids) for fold, w in weighted]
     return score_interval(weighted_spearman, scored)

@@ -20,11 +20,11 @@ import math
 import os
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from ..features.durable import write_errors
 from ..features.durable_folder import recover_folder, replacing_folder
 from ..features.errors import RecipeError
+from ..features.manifest import Video
 from .controls import Facts, control_scores
 from .data import VideoFeatures
 from .deep import WEIGHTS, DeepHead
@@ -143,7 +144,12 @@ def train_run(
     """
     if [video.id for video in videos] != [video.id for video in fold.videos]:
         raise ValueError("videos must be those of the fold, in its order")
-    check_labels(recipe, fold)
+    check_labels(recipe, fold.videos)
+    if recipe.fitting.patience and not len(fold.validation_pairs):
+        raise RecipeError(
+            f"patience needs pairs of two validation videos, and split '{recipe.split}' has none; "
+            "write val into some of its cells, or give the protocol a share validation"
+        )
     works = _works(recipe, fold, videos, manner)
     trained = train_seeds(recipe, works, manner.device, manner.together, checkpoints, on_seed)
     heads, logs = zip(*trained, strict=True)
@@ -174,7 +180,7 @@ def facts_of(fold: Fold) -> FoldFacts:
         len(fold.train),
         len(fold.train_pairs),
         len(fold.dropped_videos),
-        fold.dropped_pairs,
+        fold.dropped_pairs + fold.parted_pairs,
         len(fold.shared_subjects),
     )
 
@@ -192,8 +198,12 @@ def control_of(own: Result, name: str, scores: NDArray[np.float64]) -> Result:
     )
 
 
-def check_labels(recipe: Recipe, fold: Fold) -> None:
+def check_labels(recipe: Recipe, videos: Iterable[Video]) -> None:
     """Ask whether all labels are in the range that the recipe allows.
+
+    Args:
+        recipe: that may have a range.
+        videos: whose scores are asked.
 
     Raises:
         RecipeError: one is not.
@@ -201,7 +211,7 @@ def check_labels(recipe: Recipe, fold: Fold) -> None:
     if recipe.label_range is None:
         return
     least, most = recipe.label_range
-    for video in fold.videos:
+    for video in videos:
         if video.score is not None and not least <= video.score <= most:
             raise RecipeError(
                 f"video '{video.id}' has score {video.score:g}, outside {least:g} to {most:g}; "
@@ -395,6 +405,8 @@ def read_results(folder: Path) -> list[Result]:
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
         least, most = (_with_nan(value) for value in metrics["label_range"])
+        if len(found.pairs) != metrics["rows"][0]["test_pairs"]:
+            raise ValueError(f"{len(found.pairs)} test pairs where there were more")
         own = Result(
             recipe.title,
             recipe.feature_text,
@@ -411,7 +423,7 @@ def read_results(folder: Path) -> list[Result]:
             (least, most),
             FoldFacts(**metrics["facts"]),
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise RecipeError(
             f"{folder} is no run that can be read ({error}); train it again"
         ) from None
@@ -422,18 +434,29 @@ def read_results(folder: Path) -> list[Result]:
     return [own, *controls]
 
 
-def is_finished(folder: Path, recipe: Recipe, fold: Fold) -> bool:
-    """Whether a run folder holds this recipe, trained on these labels.
+State = Literal["absent", "finished", "damaged", "other"]
+
+
+def state_of(folder: Path, recipe: Recipe, fold: Fold) -> State:
+    """What a run folder holds: this recipe trained on these labels, whole or not, or something else.
 
     What a killed process left of an earlier try is put back or cleared away.
     """
+    recover_folder(folder)
+    if not os.path.lexists(folder):
+        return "absent"
     try:
-        recover_folder(folder)
         kept = Recipe.from_json((folder / "recipe.json").read_text())
         metrics = json.loads((folder / "metrics.json").read_text())
-        return kept == recipe and bool(metrics.get("fold") == fold.digest)
+        if kept != recipe or metrics.get("fold") != fold.digest:
+            return "other"
     except (OSError, ValueError, AttributeError, RecipeError):
-        return False  # whatever it is, it is not this run
+        return "damaged" if (folder / "recipe.json").exists() else "other"
+    try:
+        read_results(folder)
+    except RecipeError:
+        return "damaged"
+    return "finished"
 
 
 def _with_nan(value: Any) -> Any:
@@ -450,8 +473,10 @@ def read_recipe(folder: Path) -> Recipe:
     """
     try:
         return Recipe.from_json((folder / "recipe.json").read_text())
-    except OSError as error:
-        raise RecipeError(f"{folder} is no run ({error.strerror}); train it again") from None
+    except (OSError, UnicodeDecodeError, RecipeError) as error:
+        raise RecipeError(
+            f"{folder} is no run that can be read ({error}); train it again"
+        ) from None
 
 
 def read_head(folder: Path, seed: int | None = None, device: str = "cpu") -> tuple[Recipe, Head]:

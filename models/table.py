@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from ..features.errors import RecipeError
 from .batch import BATCH
 from .comparison import adjusted, compare_over_folds, compare_over_tasks
 from .recipe import Recipe
-from .recipe_file import PaperRow, find_row
+from .recipe_file import Metric, PaperRow, find_row
 from .result import Result
 from .row import Row, accuracy_of, aligned, over_folds, summarise
-from .run import read_recipe, read_results
+from .run import has_epochs, read_recipe, read_results
 
+MEAN = "mean"  # what papers' figures over all tasks are of
 # Wilcoxon's test cannot find anything at the 5 % level among fewer.
 _LEAST_TASKS = 6
 
@@ -41,18 +42,21 @@ class Line:
     dataset: str = ""
     absent: int = 0
 
-    @property
-    def published(self) -> float | None:
-        """The paper's own accuracy over all tasks, or of the only one."""
-        alone = [*self.by_task] if len(self.by_task) == 1 else []
-        return next((f for name in ("mean", *alone) if (f := self.published_of(name))), None)
+    def published(self, metric: Metric = "accuracy", task: str | None = None) -> float | None:
+        """The paper's own figure; None where it has none.
 
-    def published_of(self, task: str) -> float | None:
-        """The paper's own accuracy on a task; None where it has none."""
-        for figure in self.paper.reported if self.paper else ():
-            if (figure.dataset, figure.task, figure.metric) == (self.dataset, task, "accuracy"):
-                return figure.value
-        return None
+        Args:
+            metric: of the figure.
+            task: whose it is; None for that over all tasks or, where it is not there, of the only one.
+        """
+        alone = [*self.by_task] if len(self.by_task) == 1 else []
+        tasks = [MEAN, *alone] if task is None else [task]
+        figures = {
+            figure.task: figure.value
+            for figure in (self.paper.reported if self.paper else ())
+            if (figure.dataset, figure.metric) == (self.dataset, metric)
+        }
+        return next((figures[name] for name in tasks if name in figures), None)
 
     @property
     def differences(self) -> list[str]:
@@ -65,14 +69,16 @@ class Line:
             ours = recipe.features.get(role, "none")
             if not ours.startswith(key):
                 found.append(f"{role} is {ours}, in the paper {key}")
-        for name, value in paper.options.items():
-            if recipe.options[name] != value:
-                found.append(f"{name} is {recipe.options[name]}, in the recipe {value}")
+        ours_of = {**recipe.options, **vars(recipe.fitting)}
+        for name, value in {**paper.options, **vars(paper.fitting)}.items():
+            # Patience is the choice of the epoch, of which the paper itself speaks.
+            if name != "patience" and ours_of.get(name, value) != value:
+                found.append(f"{name} is {ours_of[name]}, in the recipe {value}")
         if self.row.dropped_pairs:
             found.append(f"{self.row.dropped_pairs} pairs lost, over all folds")
         chosen = "best on validation" if recipe.fitting.patience else "last"
         for facts in paper.paper.datasets:
-            if facts.name == self.dataset and facts.epoch != chosen:
+            if facts.name == self.dataset and facts.epoch != chosen and has_epochs(recipe):
                 found.append(f"the epoch is {chosen}, in the paper {facts.epoch}")
         return found
 
@@ -106,24 +112,82 @@ class ResultTable:
 
     Args:
         lines: trained rows in their order, then controls.
-        dataset: name of the dataset; empty where nobody says.
         compared: every other row against one; empty where none was asked for.
         against: name of that one.
+        left_out: names of rows of which no seed is there of all folds.
+        unread: what is there and cannot be read, a sentence each.
     """
 
     lines: tuple[Line, ...]
-    dataset: str = ""
     compared: tuple[Compared, ...] = ()
     against: str = ""
+    left_out: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The runs of one row."""
+    """Folders of one row of a batch, or of one run."""
 
-    recipe: str
     folders: Sequence[Path]
+    title: str = ""
+    recipe: str = ""
     absent: int = 0
+
+
+@dataclass
+class _Trained:
+    """What is there of one recipe, whatever its split, task and seed."""
+
+    recipe: Recipe
+    paper: PaperRow | None
+    runs: list[tuple[Path, Result]] = field(default_factory=list)
+    absent: int = 0
+
+    def add(self, folder: Path, result: Result) -> None:
+        for other, known in self.runs:
+            same_fold = (known.task, known.split) == (result.task, result.split)
+            if same_fold and not _alike(known, result):
+                raise RecipeError(
+                    f"{folder}: other test videos, pairs or scores of split '{result.split}' than "
+                    f"in {other}; print a table of each"
+                )
+        self.runs.append((folder, result))
+
+
+def _alike(one: Result, other: Result) -> bool:
+    same_truth = np.array_equal(one.truth, other.truth, equal_nan=True)
+    return one.ids == other.ids and np.array_equal(one.pairs, other.pairs) and same_truth
+
+
+@dataclass
+class _There:
+    """What is there of each recipe, by name of a control its results, and what is not there."""
+
+    trained: dict[str, _Trained] = field(default_factory=dict)
+    controls: dict[str, list[Result]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, group: _Group) -> None:
+        row, absent = None, group.absent
+        for folder in group.folders:
+            try:
+                recipe, own, others = _read_run(folder)
+            except RecipeError as error:
+                self.unread.append(str(error))
+                absent += 1
+                continue
+            paper, complaint = _paper(recipe, group)
+            self.unread += [complaint] * bool(complaint)
+            row = self.trained.setdefault(_key(recipe), _Trained(recipe, paper))
+            row.add(folder, own)
+            for other in others:
+                self.controls.setdefault(other.name, []).append(other)
+        if row is not None:
+            row.absent += absent
+        elif group.title:
+            self.left_out.append(group.title)
 
 
 def read_table(folders: Sequence[Path], against: str = "") -> ResultTable:
@@ -134,76 +198,152 @@ def read_table(folders: Sequence[Path], against: str = "") -> ResultTable:
         against: name of the row with which every other one is compared; empty for none.
 
     Raises:
-        RecipeError: no run there, one that cannot be read, or no row of that name.
+        RecipeError: no run there that can be read, runs that do not belong into one table, or no
+            row of that name.
     """
+    dataset, groups = _read_batches(folders)
+    there = _There()
+    for group in groups:
+        there.add(group)
+    if not there.trained:
+        none = f"{folders[0]}: no finished run in it; train first"
+        raise RecipeError(there.unread[0] if there.unread else none)
+    lines: list[Line] = []
+    results: dict[tuple[str, str], list[Result]] = {}
+    left_out = list(there.left_out)
+    for name, row in _named(there.trained.values()):
+        found = [replace(own, name=name) for _, own in row.runs]
+        if not aligned(found)[0]:
+            left_out.append(name)
+            continue
+        results[name, row.recipe.feature_text] = found
+        lines.append(Line(*_rows(found), row.recipe, row.paper, dataset, row.absent))
+    if not lines:
+        raise RecipeError(
+            f"{folders[0]}: of no row is one seed there of all folds; run the batch again"
+        )
+    lines += [Line(*_rows(_once(own))) for own in there.controls.values()]
+    compared = _compare(results, against) if against else ()
+    unread = tuple(dict.fromkeys(there.unread))
+    return ResultTable(tuple(lines), tuple(compared), against, tuple(left_out), unread)
+
+
+def _read_batches(folders: Iterable[Path]) -> tuple[str, list[_Group]]:
+    """Name of their dataset, and the folders of their runs row by row."""
     groups: list[_Group] = []
+    first: tuple[Path, dict[str, Any]] | None = None
     dataset = ""
     for folder in folders:
-        known = _batch(folder)
-        dataset = dataset or known.get("dataset", "")
-        groups += _groups(folder, known)
-    results: dict[tuple[str, str], list[Result]] = {}
-    recipes: dict[tuple[str, str], tuple[Recipe, _Group]] = {}
-    controls: dict[str, list[Result]] = {}
-    for group in groups:
-        for folder in group.folders:
-            own, *others = read_results(folder)
-            results.setdefault((own.name, own.feature), []).append(own)
-            recipes.setdefault((own.name, own.feature), (read_recipe(folder), group))
-            for other in others:
-                controls.setdefault(other.name, []).append(other)
-    if not results:
-        raise RecipeError(f"{folders[0]}: no finished run in it; train first")
-    lines = [
-        replace(_line(own), dataset=dataset, **_facts(*recipes[key]))
-        for key, own in results.items()
-        if aligned(own)[0]
-    ]
-    lines += [_line(_once(own)) for own in controls.values()]
-    compared = _compare(results, against) if against else ()
-    return ResultTable(tuple(lines), dataset, tuple(compared), against)
+        if not folder.is_dir():
+            raise RecipeError(f"{folder}: no such folder; name a batch or a run")
+        if not (folder / BATCH).exists():
+            groups += [_Group([run]) for run in _runs_below(folder)]
+            continue
+        settings, own = _read_batch(folder)
+        first = first or (folder, settings)
+        _check_same(*first, folder, settings)
+        dataset = settings["dataset"]
+        groups += own
+    return dataset, groups
 
 
-def _batch(folder: Path) -> dict[str, Any]:
+def _check_same(
+    first: Path, known: Mapping[str, Any], folder: Path, settings: Mapping[str, Any]
+) -> None:
+    """What is tested otherwise makes no row together, nor two that can be compared."""
+    for name, value in settings.items():
+        if value != known[name]:
+            raise RecipeError(
+                f"{folder} has {name} {value} and {first} {known[name]}; print a table of each"
+            )
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    for found in sorted(folder.rglob("recipe.json")):
+        # A name with a dot at its beginning is of something that is not finished.
+        if not any(part.startswith(".") for part in found.relative_to(folder).parts):
+            yield found.parent
+
+
+def _read_batch(folder: Path) -> tuple[dict[str, Any], list[_Group]]:
+    """How it tests, and its runs row by row."""
     try:
-        known: dict[str, Any] = json.loads((folder / BATCH).read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
+        known = json.loads((folder / BATCH).read_text())
+        failed, groups = set(known.get("failed", ())), []
+        for row in known["rows"]:
+            # Where a run failed, an older one of other settings may lie.
+            there = [folder / place for place in row["runs"] if place not in failed]
+            there = [place for place in there if (place / "recipe.json").exists()]
+            absent = len(row["runs"]) - len(there)
+            groups.append(_Group(there, str(row["title"]), str(row["recipe"]), absent))
+        settings = {name: known[name] for name in ("dataset", "protocol", "tasks")}
+        return {**settings, "dataset": str(known["dataset"])}, groups
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RecipeError(
             f"{folder / BATCH}: cannot be read ({error}); run the batch again"
         ) from None
-    return known
 
 
-def _groups(folder: Path, known: Mapping[str, Any]) -> Iterator[_Group]:
-    """The runs of a batch row by row; or a run; or all runs below a folder."""
-    if known:
-        for row in known["rows"]:
-            places = [folder / place for place in row["runs"]]
-            there = [place for place in places if (place / "recipe.json").exists()]
-            yield _Group(row["recipe"], there, len(places) - len(there))
-        return
-    if not folder.is_dir():
-        raise RecipeError(f"{folder}: no such folder; name a batch or a run")
-    for found in sorted(folder.rglob("recipe.json")):
-        hidden = any(part.startswith(".") for part in found.relative_to(folder).parts)
-        if not hidden:
-            yield _Group("", [found.parent])
+def _read_run(folder: Path) -> tuple[Recipe, Result, list[Result]]:
+    """Recipe, its own result, and those of the controls."""
+    try:
+        recipe, (own, *others) = read_recipe(folder), read_results(folder)
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"{folder} is no run that can be read ({error}); train it again"
+        ) from None
+    except RecipeError as error:
+        # What is wrong within a recipe does not say where it was read.
+        raise error if str(folder) in str(error) else RecipeError(f"{folder}: {error}") from None
+    return recipe, own, others
 
 
-def _facts(recipe: Recipe, group: _Group) -> dict[str, Any]:
-    paper = find_row(group.recipe) if group.recipe else None
-    return {"recipe": recipe, "paper": paper, "absent": group.absent}
+def _paper(recipe: Recipe, group: _Group) -> tuple[PaperRow | None, str]:
+    """The row of a paper that a recipe follows, and why it cannot be read."""
+    if recipe.shuffled:
+        return None, ""
+    try:
+        # A run alone has the name from 'aqakit train --recipe', or follows no paper.
+        return find_row(group.recipe or recipe.name), ""
+    except RecipeError as error:
+        return None, f"{error}; its figures are left out" if group.recipe else ""
 
 
-def _line(results: Sequence[Result]) -> Line:
+def _key(recipe: Recipe) -> str:
+    """Alike for the trainings that make one row."""
+    name = recipe.name or recipe.head
+    return replace(recipe, name=name, split="", seeds=(), task="").to_json()
+
+
+def _named(rows: Iterable[_Trained]) -> Iterator[tuple[str, _Trained]]:
+    """Names of rows; those of one name and feature also say what tells them apart."""
+    alike: dict[tuple[str, str], list[_Trained]] = {}
+    for row in rows:
+        alike.setdefault((row.recipe.title, row.recipe.feature_text), []).append(row)
+    for (title, _), twins in alike.items():
+        settings = [_settings(row.recipe) for row in twins]
+        for row, own in zip(twins, settings, strict=True):
+            apart = [
+                f"{name} {value}"
+                for name, value in own.items()
+                if any(other.get(name) != value for other in settings)
+            ]
+            yield f"{title} ({', '.join(apart)})" if apart else title, row
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    names = ("head", "start_from", "label_range")
+    more = {name: getattr(recipe, name) for name in names}
+    return {**more, **recipe.features, **recipe.options, **vars(recipe.fitting)}
+
+
+def _rows(results: Sequence[Result]) -> tuple[Row, dict[str, Row]]:
+    """Over all tasks, and of each."""
     tasks: dict[str, list[Result]] = {}
     for result in results:
         tasks.setdefault(result.task, []).append(result)
-    row = summarise(results)
     by_task = {task: summarise(own) for task, own in tasks.items() if aligned(own)[0]}
-    return Line(row, by_task)
+    return summarise(results), by_task
 
 
 def _once(results: Iterable[Result]) -> list[Result]:

@@ -4,7 +4,6 @@ All ways give the same numbers: the batched model up to rounding, the others to 
 of threads.
 """
 
-import functools
 import json
 import os
 import threading
@@ -26,6 +25,7 @@ from .deep import DeepHead, Job, fit_batched
 from .head import EpochLog, Head, Session
 from .recipe import Recipe
 from .tensorboard import logging_to
+from .watchdog import end_with
 
 Together = Literal["auto", "batch", "processes", "off"]
 OnSeed = Callable[[float, int, int, Mapping[str, float]], None]
@@ -210,7 +210,7 @@ def _given_up_quietly(outputs: Iterator[Any]) -> Iterator[None]:
 def _train_in_process(
     recipe: Recipe, work: Work, device: str, threads: int, progress: Path, parent: int
 ) -> Trained | UserError:
-    _end_with(parent)
+    end_with(parent)
     torch.set_num_threads(threads)
     told = 0.0
 
@@ -227,18 +227,6 @@ def _train_in_process(
     except UserError as error:
         # Joblib would wrap it, and the one line would be lost in a traceback.
         return error
-
-
-@functools.cache
-def _end_with(parent: int) -> None:
-    """Let this process end soon after the command, which may be killed, and then given again."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_POLL_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

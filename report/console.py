@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from ..models.table import ResultTable
 
 from ..features.dataset import count_tasks
-from .cells import interval, number, remarks, spread
+from .cells import interval, number, remarks, shared, spread
 
 _MEGABYTE = 1e6
 _FILE_COLUMNS = 200
 _ROW_NAME_COLUMNS = 12
 _ROOM_FOR_NUMBERS = 80
 _NUMBERS = {"frames", "features", "seconds", "rows", "parts", "shards", "MB"}
-_NUMBERS |= {"published", "seen none", "seen one", "Spearman", "ties", "seeds"}
+_NUMBERS |= {"published", "seen none", "seen one", "Spearman", "Spearman published"}
+_NUMBERS |= {"ties", "seeds"}
 _NUMBERS |= {"videos", "absent", "subjects", "scored", "pairs", "lost pairs"}
 
 
@@ -148,28 +149,33 @@ def print_damages(console: Console, checked: int, damages: Sequence[Damage]) -> 
 def print_runs(
     console: Console,
     runs: Sequence[Sequence[Row]],
-    published: Mapping[tuple[str, str], float | None] = MappingProxyType({}),
+    published: Mapping[tuple[str, str], Mapping[str, float | None]] = MappingProxyType({}),
 ) -> None:
     """The rows of several runs; a control that two of them share stands once, at the end.
 
     Args:
         console: to print on.
         runs: rows of each, its own first.
-        published: by name and feature of a row, its paper's own accuracy.
+        published: by name and feature of a row, its paper's own figures, by metric.
     """
     own = [run[0] for run in runs]
     # nan differs from itself, so rows are told apart by how they read.
     controls = {repr(row): row for run in runs for row in run[1:]}.values()
     rows = [*own, *controls]
+
+    def figure(metric: str) -> Callable[[Row], str]:
+        return lambda row: number(published.get((row.name, row.feature), {}).get(metric))
+
     cells: dict[str, Callable[[Row], str]] = {
         "row": lambda row: row.name,
         "feature": lambda row: _short(row.feature),
         "accuracy": spread,
         "95 % interval": lambda row: interval(row.interval),
-        "published": lambda row: number(published.get((row.name, row.feature))),
+        "published": figure("accuracy"),
         "seen none": lambda row: number(row.seen_none) if row.seen_test_pairs else "",
         "seen one": lambda row: number(row.seen_one),
         "Spearman": lambda row: number(row.spearman),
+        "Spearman published": figure("spearman"),
         "ties": lambda row: f"{row.ties:.0%}" if row.ties else "",
         "seeds": lambda row: str(row.seeds),
     }
@@ -183,7 +189,10 @@ def print_runs(
         console.print(Text(sentence))
     seen = max(row.seen_test_pairs for row in own)
     if seen:
-        console.print(f"careful: {seen} test pairs hold a video that also trains")
+        console.print(f"careful: {seen} test pairs hold a video that also trains or validates")
+    most = max(own, key=lambda row: row.shared_subjects)
+    if most.shared_subjects:
+        console.print(f"careful: {shared(most)}")
     console.print(
         "accuracy is the share of test pairs in the right order, a tie is wrong; mean ± deviation "
         "over seeds; interval by resampling test videos"
@@ -205,10 +214,9 @@ def _tested(row: Row) -> str:
     if row.folds > 1:
         sentence += f", in {row.folds} folds of {row.tasks} task{'s' * (row.tasks > 1)}"
     if row.dropped_videos:
-        sentence += (
-            f"; {row.dropped_videos} videos have no features and are dropped, and "
-            f"{row.dropped_pairs} pairs with them"
-        )
+        sentence += f"; {row.dropped_videos} videos have no features and are dropped"
+    if row.dropped_pairs:
+        sentence += f"; {row.dropped_pairs} pairs cannot be used"
     return sentence
 
 
@@ -216,14 +224,16 @@ def print_table(console: Console, table: ResultTable) -> None:
     """The rows of a batch, then controls, what the papers say, and what differs from them."""
     trained = [[line.row] for line in table.lines if line.recipe is not None]
     trained[0] += [line.row for line in table.lines if line.recipe is None]
-    published = {(line.row.name, line.row.feature): line.published for line in table.lines}
+    published = {
+        (line.row.name, line.row.feature): {
+            "accuracy": line.published(),
+            "spearman": line.published("spearman"),
+        }
+        for line in table.lines
+    }
     print_runs(console, trained, published)
     for sentence in remarks(table):
         console.print(Text(sentence))
-    for one in table.compared:
-        difference = f"{one.difference:+.3f}, p = {one.adjusted_p:.3g}"
-        on = f" on {one.task}" * bool(one.task)
-        console.print(Text(f"{one.name} less {table.against}{on}: {difference}"))
 
 
 def print_ended(console: Console, ended: Sequence[Ended]) -> None:
@@ -270,16 +280,30 @@ def print_imported(console: Console, imported: Imported, out: Path) -> None:
 
 
 def print_recipes(console: Console, rows: Sequence[PaperRow], whole: bool) -> None:
-    """Rows of papers; with their settings where ``whole``."""
+    """Rows of papers; with their settings and the papers' own figures where ``whole``."""
     table = _table("recipe", "as the paper calls it", "head")
     for row in rows:
-        table.add_row(row.name, Text(row.title), Text(row.head or f"none: {row.not_run}"))
+        table.add_row(Text(row.name), Text(row.title), Text(row.head or f"none: {row.not_run}"))
     console.print(table)
     for row in rows if whole else ():
-        console.print(Text(f"{row.name}"))
-        for name, value in row.options.items():
-            said = row.sources.get(name) or f"not in the paper: {row.omitted.get(name, '')}"
-            console.print(Text(f"  {name} = {value}  ({said})"))
+        console.print(Text(row.name))
+        for line in _recipe_lines(row):
+            console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _recipe_lines(row: PaperRow) -> Iterator[str]:
+    for role, key in row.features.items():
+        yield f"{role} = {key}"
+    if row.label_range is not None:
+        yield "labels from {:g} to {:g}".format(*row.label_range)
+    for name, value in {**row.options, **vars(row.fitting)}.items():
+        if name in row.sources:
+            yield f"{name} = {value}  ({row.sources[name]})"
+        elif name in row.omitted:
+            yield f"{name} = {value}  (omitted: {row.omitted[name]})"
+    for figure in row.reported:
+        where = f"{figure.dataset}, {figure.task}"
+        yield f"the paper's {figure.metric} on {where}: {figure.value:g}  ({figure.source})"
 
 
 def print_weights(console: Console, files: Sequence[WeightsFile]) -> None:

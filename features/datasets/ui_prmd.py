@@ -162,19 +162,20 @@ def fill(
             )
             for video in manifest.videos
         ]
-        total = len(requests) * len(recordings)
-        made = [
-            import_recordings(
-                store,
-                recordings,
-                request,
-                lambda done, count, video, before=number: on_video(
-                    before * count + done, total, video
-                ),
-            )
-            for number, request in enumerate(requests)
-        ]
+        made = []
+        for number, request in enumerate(requests):
+            told = _counting_on(on_video, number, len(requests))
+            made.append(import_recordings(store, recordings, request, told))
     return [_joined(of_video) for of_video in zip(*made, strict=True)]
+
+
+def _counting_on(on_video: OnVideo, before: int, rounds: int) -> OnVideo:
+    """Tell of a round over all recordings as of a part of all rounds."""
+
+    def told(done: int, count: int, video: str) -> None:
+        on_video(before * count + done, rounds * count, video)
+
+    return told
 
 
 def _joined(parts: Sequence[Outcome]) -> Outcome:

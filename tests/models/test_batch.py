@@ -1,11 +1,12 @@
 """Batches: killed ones go on, failing runs stop nothing, and who computes does not matter."""
 
+import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+ATTENTION = MatrixRow(("pose",), "rank-aware-attention", options=QUICK)
+
+
 def matrix(folder: Path, *rows: MatrixRow, seeds: int = 2) -> Matrix:
     return Matrix(
         folder / "manifest",
@@ -89,9 +93,6 @@ def matrix(folder: Path, *rows: MatrixRow, seeds: int = 2) -> Matrix:
         seeds=seeds,
         tasks="each",
     )
-
-
-ATTENTION = MatrixRow(("pose",), "rank-aware-attention", options=QUICK)
 
 
 def bits(out: Path) -> dict[str, bytes]:
@@ -223,18 +224,34 @@ def finished(out: Path) -> dict[str, int]:
     }
 
 
+def held(out: Path) -> bool:
+    """Whether a process trains one of the runs."""
+    for folder in out.rglob(".seed-*.training"):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def test_a_killed_batch_goes_on_without_repeating_a_finished_run(
     folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "runs"
-    process = subprocess.Popen(
-        command(folder, out), start_new_session=True, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command(folder, out), stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(finished(out)) < 8 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    # The command alone: its workers must end by themselves.
+    process.kill()
     process.wait()
+    deadline = time.monotonic() + 20
+    while held(out) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not held(out)
     before = finished(out)
     assert 8 <= len(before) < 50
     second = subprocess.run(
@@ -264,6 +281,15 @@ def test_a_killed_batch_goes_on_without_repeating_a_finished_run(
         (MatrixRow(("i3d",), "ranksvm"), "i3d"),
         (MatrixRow((), "ranksvm"), "ranksvm needs features"),
         (MatrixRow(("pose",), "ranksvm", fitting={"patience": 3}), "trains without epochs"),
+        (replace(ATTENTION, fitting={"patience": 3}), "has patience, and no video validates; give"),
+        (
+            replace(ATTENTION, fitting={"patience": -3}),
+            "row 'rank-aware-attention': patience is -3",
+        ),
+        (
+            MatrixRow(("pose",), "ranksvm", label_range=(0, 2)),
+            "video 'bend-0-3' has score 3, outside 0 to 2; correct the manifest, or the label_range",
+        ),
         (MatrixRow(("pose",), recipe="nobody_2020/full"), "nobody_2020"),
         (MatrixRow(("pose",), recipe="doughty_cvpr2019/nothing"), "nothing"),
     ],
@@ -283,10 +309,51 @@ def test_two_rows_of_one_name_and_feature_are_refused(folder: Path) -> None:
         plan_batch(matrix(folder, MatrixRow(("pose",), "ranksvm"), twice))
 
 
-def test_a_label_outside_its_range_fails_its_runs_with_its_video(
+def test_a_dataset_that_no_paper_of_the_rows_has_is_refused(folder: Path) -> None:
+    row = replace(ATTENTION, head="", recipe="doughty_cvpr2019/full")
+    with pytest.raises(RecipeError, match="dataset 'epicskills' is in none .* epic-skills, best"):
+        plan_batch(replace(matrix(folder, row), dataset="epicskills"))
+
+
+def test_labels_shuffled_are_drawn_anew_for_each_seed(folder: Path, tmp_path: Path) -> None:
+    row = MatrixRow(("pose",), "ranksvm", shuffled=True)
+    run_batch(plan_batch(matrix(folder, row, seeds=3)), tmp_path, Workers(jobs=1))
+    (line, *_) = read_table([tmp_path]).lines
+    assert line.row.seeds == 3
+    assert line.row.accuracy_sd > 0
+
+
+def test_a_damaged_run_is_trained_again_and_one_of_other_labels_is_kept_out_of_the_table(
     folder: Path, tmp_path: Path
 ) -> None:
-    row = MatrixRow(("pose",), "ranksvm", label_range=(0, 2))
-    ended = run_batch(plan_batch(matrix(folder, row)), tmp_path, Workers(jobs=1))
-    assert {one.state for one in ended} == {"failed"}
-    assert ended[0].reason.startswith("video 'bend-0-3' has score 3, outside 0 to 2; correct")
+    out = tmp_path / "runs"
+    plan = plan_batch(matrix(folder, MatrixRow(("pose",), "ranksvm")))
+    first = run_batch(plan, out, Workers(jobs=1))
+    before = bits(out)
+    (out / first[4].place / "predictions.csv").write_text("id,part")
+    states = [one.state for one in run_batch(plan, out, Workers(jobs=1))]
+    assert states == ["kept"] * 4 + ["trained"] + ["kept"] * 5
+    assert bits(out) == before
+    videos = Manifest.read(folder / "manifest").videos
+    changed = (replace(videos[0], score=9.0), *videos[1:])
+    Manifest(changed).write(tmp_path / "manifest")
+    other = replace(plan.matrix, manifest=tmp_path / "manifest")
+    ended = run_batch(plan_batch(other), out, Workers(jobs=1))
+    failed = [one for one in ended if one.state == "failed"]
+    assert len(failed) == 5
+    assert failed[0].reason.startswith("the folder holds a run of other labels, settings or splits")
+    (line, *_) = read_table([out]).lines
+    assert (line.row.folds, line.absent) == (5, 5)
+
+
+def test_processes_that_die_while_loading_do_not_go_on_forever(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parallel(*given: object) -> Iterator[Ended]:
+        raise TerminatedWorkerError("no memory")
+        yield
+
+    monkeypatch.setattr("aqakit.models.batch._parallel", parallel)
+    plan = plan_batch(matrix(folder, MatrixRow(("pose",), "ranksvm")))
+    with pytest.raises(RecipeError, match="processes are killed before they can train"):
+        run_batch(plan, tmp_path, Workers())

@@ -123,6 +123,51 @@ def test_a_split_of_pairs_counts_test_pairs_with_a_training_video() -> None:
     assert fold.seen.tolist() == [1, 0, 0, 1]
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=4, max_size=12),
+    st.lists(st.sampled_from(["train", "test", "val", ""]), min_size=12, max_size=12),
+)
+def test_seen_counts_the_videos_of_each_test_pair_that_train_or_validate(
+    places: list[tuple[int, int]], cells: list[str]
+) -> None:
+    # Lower numbers are better, so that no pair is the reverse of another.
+    pairs = [(f"v{min(pair)}", f"v{max(pair)}") for pair in places if pair[0] != pair[1]]
+    parts = ("train", "test", *cells)[: len(pairs)]
+    if len(pairs) < 2:
+        return
+    table = replace(manifest(pairs), splits={}, pair_splits={"1": parts})
+    trained, known = (
+        {id for pair, part in zip(pairs, parts, strict=True) if part in kinds for id in pair}
+        for kinds in (("train",), ("train", "val"))
+    )
+    fold = make_fold(table, "1", ALL)
+    ids = [video.id for video in fold.videos]
+    expected = [
+        sum(id in known for id in pair)
+        for pair, part in zip(pairs, parts, strict=True)
+        if part == "test"
+    ]
+    assert fold.seen.tolist() == expected
+    assert {ids[place] for place in fold.train} == trained
+
+
+def test_who_trains_and_is_tested_is_told_and_nobody_unknown() -> None:
+    table = manifest(PAIRS)
+    # Videos are of subjects s0, s1, s2 in turn, and both parts have three of them.
+    assert make_fold(table, "default", ALL).shared_subjects == ("s0", "s1", "s2")
+    assert make_fold(table, "default", ALL - {"v2"}).shared_subjects == ("s0", "s1")
+    nameless = tuple(replace(v, subject=None if v.id != "v6" else "s6") for v in table.videos)
+    assert make_fold(replace(table, videos=nameless), "default", ALL).shared_subjects == ()
+    apart = tuple(
+        replace(video, subject=f"{part}-{n % 2}")
+        for n, (video, part) in enumerate(zip(table.videos, PARTS, strict=True))
+    )
+    assert make_fold(replace(table, videos=apart), "default", ALL).shared_subjects == ()
+    # A validation subject is neither.
+    chosen = (*apart[:6], replace(apart[6], subject="test-1"))
+    assert make_fold(replace(table, videos=chosen), "default", ALL).shared_subjects == ()
+
+
 @pytest.mark.parametrize(
     ("pairs", "available", "words"),
     [
@@ -247,3 +292,11 @@ def test_half_of_the_pairs_are_reversed() -> None:
     pairs = np.tile([[0, 1]], (4000, 1))
     noise = shuffled(Targets(pairs), np.random.default_rng(0))
     assert 0.45 < noise.pairs[:, 0].mean() < 0.55
+
+
+def test_listed_pairs_of_a_training_and_a_validation_video_are_counted() -> None:
+    pairs = tuple(Pair(f"v{a}", f"v{b}") for a, b in ((1, 0), (2, 1), (3, 1), (5, 4), (3, 2)))
+    parts = {"v0": "train", "v1": "train", "v2": "val", "v3": "val", "v4": "test", "v5": "test"}
+    fold = make_fold(Manifest(manifest([]).videos, {"one": parts}, pairs), "one", ALL)
+    assert (len(fold.train_pairs), len(fold.validation_pairs)) == (1, 1)
+    assert (fold.parted_pairs, fold.dropped_pairs) == (2, 0)

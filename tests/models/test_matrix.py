@@ -63,7 +63,13 @@ def test_all_that_a_matrix_can_say(tmp_path: Path) -> None:
         tmp_path / "labels",
         tmp_path / "../store",
         (
-            MatrixRow((), recipe="doughty_cvpr2019/full", options={}, fitting={}),
+            MatrixRow(
+                (),
+                recipe="doughty_cvpr2019/full",
+                name="doughty_cvpr2019/full",
+                options={},
+                fitting={},
+            ),
             MatrixRow(("i3d",), **rest),  # type: ignore[arg-type]
             MatrixRow(("primary=a", "secondary=b"), **rest),  # type: ignore[arg-type]
         ),
@@ -83,6 +89,11 @@ def test_the_command_line_may_name_other_videos(tmp_path: Path) -> None:
     assert (found.store, found.pairs) == (Path("other"), Path("pairs.csv"))
 
 
+def test_a_recipe_of_ones_own_lies_where_the_matrix_does(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, HEAD + "[[rows]]\nrecipe = 'mine.toml/a'").rows
+    assert (row.recipe, row.name) == (f"{tmp_path / 'mine.toml'}/a", "mine.toml/a")
+
+
 def test_types_of_options_are_kept(tmp_path: Path) -> None:
     row = read(tmp_path, HEAD + ROW + "options = { a = 1, b = 1.0, c = true, d = '1' }").rows[0]
     assert row.options is not None
@@ -100,6 +111,9 @@ def test_types_of_options_are_kept(tmp_path: Path) -> None:
         (HEAD + "rows = []", "has no [[rows]]"),
         ("seeds = 0\n" + HEAD + ROW, "seeds = 0; give 1 or more"),
         ("seeds = 'two'\n" + HEAD + ROW, "seeds is 'two'"),
+        ("seeds = '2'\n" + HEAD + ROW, "seeds is '2'"),
+        (HEAD + ROW + "shuffled = 'yes'", "rows.1.shuffled is 'yes'"),
+        (HEAD + ROW + "[protocol]\nkind = 'k-fold'\nfolds = 2\nseed = -1", "seed = -1; give 0 or"),
         ("tasks = 'all'\n" + HEAD + ROW, "tasks is 'all'"),
         (HEAD + ROW + "[protocol]\nkind = 'loso'", "protocol.kind is 'loso'"),
         (HEAD + ROW + "[protocol]\nkind = 'k-fold'", "protocol k-fold has folds = 0"),

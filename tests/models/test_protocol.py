@@ -145,6 +145,7 @@ def test_validation_of_split_pairs_leaves_out_pairs_of_one_moved_video() -> None
         ({"kind": "k-fold", "folds": 2, "repeats": 0}, "repeats = 0; give 1 or more"),
         ({"folds": 3}, "protocol published has no folds; it is for k-fold or group-k-fold"),
         ({"kind": "k-fold", "folds": 2, "splits": ("1",)}, "has no splits; it is for published"),
+        ({"seed": -1}, "seed = -1; give 0 or more"),
         ({"validation": 1.0}, "validation = 1.0; write a share from 0 to below 1"),
         (
             {"kind": "fixed", "train": ("A", "B"), "test": ("B",)},
@@ -187,6 +188,13 @@ def test_a_video_without_a_subject_or_a_single_group_is_named() -> None:
     nameless = Manifest((*manifest.videos, Video("x", trial="1")))
     with pytest.raises(RecipeError, match="video 'x' has none; fill in the column subject"):
         split_by(nameless, Protocol("leave-one-user-out"))
+
+
+def test_a_share_that_leaves_nobody_to_train_is_told() -> None:
+    with pytest.raises(
+        RecipeError, match=r"validation = 0.9 of the 2 training groups .* leaves none"
+    ):
+        split_by(table(3), Protocol("leave-one-user-out", validation=0.9))
 
 
 def test_what_is_kept_beside_results_is_what_was_said() -> None:

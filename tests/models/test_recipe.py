@@ -9,7 +9,7 @@ import pytest
 from aqakit.features.errors import RecipeError
 from aqakit.features.spec import FeatureKey
 from aqakit.models.head import Fitting
-from aqakit.models.recipe import Recipe, assign_roles, roles_of
+from aqakit.models.recipe import Recipe, assign_roles, roles_of, typed_options
 
 ATTENTION = "rank-aware-attention"
 
@@ -27,10 +27,20 @@ def test_settings_take_the_type_of_the_option() -> None:
 
 @pytest.mark.parametrize("fitting", [Fitting(), Fitting(0.5, 3, "bfloat16")])
 def test_json_round_trip(fitting: Fitting) -> None:
-    recipe = replace(make("epochs=7"), fitting=fitting, start_from="runs/one", shuffled=True)
-    again = Recipe.from_json(recipe.to_json())
-    assert again == recipe
-    assert isinstance(again.fitting, Fitting)
+    recipe = replace(
+        make("epochs=7"),
+        fitting=fitting,
+        start_from="runs/one",
+        shuffled=True,
+        name="mine",
+        task="bend",
+        label_range=(6.0, 30.0),
+    )
+    for own in (recipe, replace(recipe, label_range=None)):
+        again = Recipe.from_json(own.to_json())
+        assert again == own
+        assert isinstance(again.fitting, Fitting)
+        assert isinstance(again.seeds, tuple)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +53,9 @@ def test_json_round_trip(fitting: Fitting) -> None:
         {"shuffled": True},
         {"features": {"features": FeatureKey("i3d.x")}},
         {"seeds": (0,)},
+        {"name": "mine"},
+        {"task": "bend"},
+        {"label_range": (0.0, 1.0)},
     ],
 )
 def test_whatever_changes_numbers_makes_another_recipe(changed: dict[str, Any]) -> None:
@@ -102,6 +115,12 @@ def test_no_seed_is_an_error() -> None:
         lambda values: values.pop("fitting"),
         lambda values: values["fitting"].update(extra=1),
         lambda values: values["fitting"].update(patience=-1),
+        lambda values: values.update(fitting=None),
+        lambda values: values.update(options=None),
+        lambda values: values["options"].update(epochs="many"),
+        lambda values: values.update(seeds=3),
+        lambda values: values.update(label_range=3),
+        lambda values: values.update(head=3),
     ],
 )
 def test_a_damaged_recipe_is_one_line(damage: object) -> None:
@@ -109,8 +128,77 @@ def test_a_damaged_recipe_is_one_line(damage: object) -> None:
     damage(values)  # type: ignore[operator]
     with pytest.raises(RecipeError):
         Recipe.from_json(json.dumps(values))
-    with pytest.raises(RecipeError, match="not a recipe"):
-        Recipe.from_json("{")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3", "null", '"recipe"'])
+def test_what_is_no_recipe_is_one_line(text: str) -> None:
+    with pytest.raises(RecipeError, match="^not a recipe: .*; train the run again$"):
+        Recipe.from_json(text)
+
+
+# Names and labels.
+
+
+def test_a_row_is_called_by_its_name_or_its_head_and_says_that_labels_are_noise() -> None:
+    recipe = make()
+    assert recipe.title == ATTENTION
+    assert replace(recipe, name="mine").title == "mine"
+    assert replace(recipe, name="mine", shuffled=True).title == "mine (labels shuffled)"
+    assert replace(recipe, shuffled=True).title == f"{ATTENTION} (labels shuffled)"
+
+
+@pytest.mark.parametrize(
+    ("head", "scaled"), [("svr", True), ("c3d-lstm", True), ("ranksvm", False), (ATTENTION, False)]
+)
+def test_scores_are_on_the_scale_of_the_labels_where_the_head_learns_them(
+    head: str, scaled: bool
+) -> None:
+    assert make(head=head).scaled is scaled
+
+
+# Options from a file.
+
+
+def test_options_of_a_file_take_the_type_of_the_option() -> None:
+    found = typed_options(
+        ATTENTION, {"epochs": 7, "noise": 0, "ranking": False, "score": "released"}
+    )
+    assert found == {"epochs": 7, "noise": 0.0, "ranking": False, "score": "released"}
+    assert [type(value) for value in found.values()] == [int, float, bool, str]
+    assert typed_options(ATTENTION, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epoch": 3}, f"{ATTENTION} has no option 'epoch'; it has: filters"),
+        ({"epochs": 3.0}, "epochs is 3.0; it must be a whole number"),
+        ({"epochs": "3"}, "epochs is '3'; it must be a whole number"),
+        ({"epochs": True}, "epochs is True; it must be a whole number"),
+        ({"noise": "0.1"}, "noise is '0.1'; it must be a number"),
+        ({"noise": False}, "noise is False; it must be a number"),
+        ({"ranking": 1}, "ranking is 1; it must be true or false"),
+        ({"ranking": "true"}, "ranking is 'true'; it must be true or false"),
+        ({"score": "mine"}, "score is 'mine'; choose one of: paper, released"),
+        ({"score": 3}, "score is '3'; choose one of: paper, released"),
+    ],
+)
+def test_an_option_of_another_type_is_one_line(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        typed_options(ATTENTION, options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RecipeError, match="no head 'nobody'"):
+        typed_options("nobody", {})
+
+
+def test_settings_go_over_options_and_these_over_defaults() -> None:
+    given = {"epochs": 3, "hidden": 5}
+    recipe = Recipe.make(ATTENTION, {}, "default", [0], ["epochs=9"], options=given)
+    assert (recipe.options["epochs"], recipe.options["hidden"]) == (9, 5)
+    assert recipe.options["filters"] == make().options["filters"]
+    with pytest.raises(RecipeError, match=f"{ATTENTION}: epochs is 0"):
+        Recipe.make(ATTENTION, {}, "default", [0], options={"epochs": 0})
 
 
 # Roles.

@@ -9,6 +9,7 @@ from aqakit.features.errors import RecipeError
 from aqakit.models.data import Targets, VideoFeatures
 from aqakit.models.pooling import Moments
 from aqakit.models.regression import Kernel, RegressionOptions, regression_head, regressor
+from aqakit.models.searched import Searched
 
 NO_PAIRS = np.zeros((0, 2), np.int64)
 KERNELS: list[Kernel] = ["rbf", "linear", "polynomial"]
@@ -126,3 +127,26 @@ def test_options_are_checked() -> None:
         RegressionOptions(C=0.0)
     with pytest.raises(ValueError, match="epsilon is -1"):
         RegressionOptions(epsilon=-1.0)
+
+
+def test_the_search_counts_pairs_of_the_labels_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[NDArray[np.int64] | None] = []
+    fit = Searched.fit
+
+    def watch(self: Searched, X: object, y: object, pairs: object, groups: object) -> Searched:
+        seen.append(pairs)  # type: ignore[arg-type]
+        return fit(self, X, y, pairs, groups)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Searched, "fit", watch)
+    rows, scores = _problem()
+    tasks = np.arange(40) % 2
+    within = np.argwhere((scores[:, None] > scores) & (tasks[:, None] == tasks))
+    scores[[0, 7]] = np.nan
+    head = regression_head(RegressionOptions(search="grid"), Moments("mean"), "svr", "ranksvm")
+    head.fit(_videos(rows), Targets(within, scores))
+    assert seen[0] is not None
+    known = np.delete(np.arange(40), [0, 7])
+    found = {(known[a], known[b]) for a, b in seen[0]}
+    assert found == {(a, b) for a, b in within.tolist() if not {a, b} & {0, 7}}
+    head.fit(_videos(rows), Targets(NO_PAIRS, scores))
+    assert seen[1] is None

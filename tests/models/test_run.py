@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +25,9 @@ from aqakit.models.run import (
     Manner,
     Run,
     check_free,
-    is_finished,
     read_heads,
     read_rows,
+    state_of,
     train_run,
     training_of,
     write_run,
@@ -241,7 +242,7 @@ def test_a_video_that_trains_and_tests_is_said_to_do_both(tmp_path: Path) -> Non
 def test_only_the_very_run_is_taken_for_finished(tmp_path: Path) -> None:
     run = trained()
     write_run(run, tmp_path / "run")
-    assert is_finished(tmp_path / "run", recipe(), fold())
+    assert state_of(tmp_path / "run", recipe(), fold()) == "finished"
     assert repr(read_rows(tmp_path / "run")) == repr(list(run.rows))
     others = [
         (recipe("C=2"), fold()),
@@ -252,10 +253,35 @@ def test_only_the_very_run_is_taken_for_finished(tmp_path: Path) -> None:
         (recipe(), fold(table((Pair("v2", "v0"), Pair("v3", "v1"))))),
     ]
     for chosen, labels in others:
-        assert not is_finished(tmp_path / "run", chosen, labels)
-    assert not is_finished(tmp_path / "none", recipe(), fold())
+        assert state_of(tmp_path / "run", chosen, labels) == "other"
+    assert state_of(tmp_path / "none", recipe(), fold()) == "absent"
+    (tmp_path / "empty").mkdir()
+    assert state_of(tmp_path / "empty", recipe(), fold()) == "other"
+    for name in ("predictions.csv", "test_pairs.csv", "metrics.json", "recipe.json"):
+        whole = (tmp_path / "run" / name).read_text()
+        (tmp_path / "run" / name).write_text(whole[: len(whole) // 2])
+        assert state_of(tmp_path / "run", recipe(), fold()) == "damaged", name
+        (tmp_path / "run" / name).write_text(whole)
+    assert state_of(tmp_path / "run", recipe(), fold()) == "finished"
     (tmp_path / "run" / "metrics.json").write_text("[]")
-    assert not is_finished(tmp_path / "run", recipe(), fold())
+    assert state_of(tmp_path / "run", recipe(), fold()) == "damaged"
+
+
+def test_an_option_that_is_newer_than_a_run_has_its_default(tmp_path: Path) -> None:
+    write_run(trained(), tmp_path / "run")
+    path = tmp_path / "run" / "recipe.json"
+    kept = json.loads(path.read_text())
+    del kept["options"]["kernel"]
+    path.write_text(json.dumps(kept))
+    assert state_of(tmp_path / "run", recipe(), fold()) == "finished"
+
+
+def test_patience_without_validation_pairs_is_refused() -> None:
+    chosen = recipe("epochs=1", "hidden=2", head="rank-aware-attention", seeds=1)
+    with pytest.raises(
+        RecipeError, match="patience needs pairs of two validation videos, and split"
+    ):
+        trained(replace(chosen, fitting=Fitting(patience=3)))
 
 
 def test_a_killed_writer_is_mended_before_the_next_training(tmp_path: Path) -> None:
