@@ -29,12 +29,12 @@ class RankingOptions:
     Args:
         C: weight of a misordered pair against the norm of the weights; scikit-learn's default, as
             papers that compare with RankSVM name none.
-        kernel: ``linear``, or ``rbf``, whose gamma is 1 over the number of columns: the rows become
-            their coordinates in the space of the kernel (all its principal components), which a
-            linear machine then ranks.
+        kernel: ``linear``, or ``rbf``: the rows become their coordinates in the space of the kernel
+            (all its principal components), which a linear machine then ranks.
+        gamma: of ``rbf``, over the number of columns; 1 is scikit-learn's default.
         search: ``grid`` chooses C inside the training part, from a hundredth of C over the number
             of columns to a hundred times that, a factor of 10 apart; for ``rbf`` from a tenth of C
-            to ten times C, and gamma from a tenth of its own to all of it. See
+            to ten times C, and gamma from a tenth of that given to all of it. See
             :class:`.searched.Searched`.
 
     Raises:
@@ -43,20 +43,22 @@ class RankingOptions:
 
     C: float = 1.0
     kernel: Kernel = "linear"
+    gamma: float = 1.0
     search: Search = "none"
 
     def __post_init__(self) -> None:
-        require_positive(self, "C")
+        require_positive(self, "C", "gamma")
 
 
 def ranking_head(options: RankingOptions, pooling: Pooling) -> PooledHead:
     """The head, not trained yet; nothing in it is random, and it computes on the CPU."""
     linear = options.kernel == "linear"
-    space = [] if linear else [("space", KernelPCA(kernel="rbf"))]
-    pipeline = Pipeline([("scale", StandardScaler()), *space, ("rank", RankSVM(options.C))])
 
     def fit(rows: NDArray[np.float64], targets: Targets) -> Any:
         pairs = targets.some_pairs()
+        kernel = KernelPCA(kernel="rbf", gamma=options.gamma / rows.shape[1])
+        space = [] if linear else [("space", kernel)]
+        pipeline = Pipeline([("scale", StandardScaler()), *space, ("rank", RankSVM(options.C))])
         if options.search == "none":
             return pipeline.fit(rows, rank__pairs=pairs)
         groups = groups_of(targets.subjects, len(rows))
@@ -73,5 +75,5 @@ def _grid(options: RankingOptions, columns: int) -> dict[str, list[float]]:
         return {"rank__C": [options.C * factor / columns for factor in _C_FACTORS]}
     return {
         "rank__C": [options.C * factor for factor in _RBF_C_FACTORS],
-        "space__gamma": [width / columns for width in _WIDTHS],
+        "space__gamma": [options.gamma * width / columns for width in _WIDTHS],
     }

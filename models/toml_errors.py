@@ -44,4 +44,4 @@ def _first(error: ValidationError) -> str:
         return f"key '{place}' is missing; add it"
     if detail["type"] == "value_error":
         return f"{place}: {detail['ctx']['error']}"
-    return f"{place} is {shortened(str(detail["input"]))}: {detail['msg']}; correct it"
+    return f"{place} is {shortened(str(detail['input']))}: {detail['msg']}; correct it"

@@ -30,6 +30,7 @@ features = { features = "flow-hist.flow" }
 label_range = [6, 30]
 options.C = { value = 2, source = "section 3" }
 options.kernel = { value = "linear", omitted = "not said" }
+options.gamma = { value = 1.0, omitted = "not said" }
 options.search = { value = "none", omitted = "not said" }
 options.pooling = { value = "mean", source = "equation 1" }
 fitting.patience = { value = 7, source = "section 5" }
@@ -77,7 +78,13 @@ def test_a_row_is_read_whole(write: Writer) -> None:
     assert row.name == f"{path}/full"
     assert (row.title, row.head, row.not_run) == ("Ours", "ranksvm", "")
     assert row.features == {"features": "flow-hist.flow"}
-    assert row.options == {"C": 2.0, "kernel": "linear", "search": "none", "pooling": "mean"}
+    assert row.options == {
+        "C": 2.0,
+        "kernel": "linear",
+        "gamma": 1.0,
+        "search": "none",
+        "pooling": "mean",
+    }
     assert isinstance(row.options["C"], float)
     assert row.fitting == Fitting(patience=7)
     assert row.label_range == (6.0, 30.0)
@@ -86,7 +93,7 @@ def test_a_row_is_read_whole(write: Writer) -> None:
         Reported("pegs", "long", "spearman", -0.5, "Table 1"),
     )
     assert row.sources == {"C": "section 3", "pooling": "equation 1", "patience": "section 5"}
-    assert row.omitted == {"kernel": "not said", "search": "not said"}
+    assert row.omitted == {"kernel": "not said", "gamma": "not said", "search": "not said"}
 
 
 def test_the_paper_is_read_whole(write: Writer) -> None:
@@ -106,6 +113,7 @@ def test_options_come_in_the_order_of_the_head(write: Writer) -> None:
     assert list(find_row(f"{write(TOP, chr(10).join(turned))}/full").options) == [
         "C",
         "kernel",
+        "gamma",
         "search",
         "pooling",
     ]
@@ -118,7 +126,7 @@ def test_a_row_inherits_all_but_title_and_numbers(write: Writer) -> None:
     assert child.options == {**full.options, "search": "grid"}
     assert (child.head, child.features) == (full.head, full.features)
     assert (child.fitting, child.label_range) == (full.fitting, full.label_range)
-    assert child.omitted == {"kernel": "not said"}
+    assert child.omitted == {"kernel": "not said", "gamma": "not said"}
     assert child.sources["search"] == "section 6"
     assert full.options["search"] == "none"
 
@@ -127,8 +135,17 @@ def test_a_row_may_stand_before_the_one_that_it_extends_and_be_extended(write: W
     grandchild = '[rows.grandchild]\ntitle = "G"\nextends = "child"\n'
     options = 'options.C = { value = 5.0, omitted = "why" }\n'
     row = read_paper(write(TOP, grandchild, options, CHILD, FULL)).rows["grandchild"]
-    assert row.options == {"C": 5.0, "kernel": "linear", "search": "grid", "pooling": "mean"}
-    assert (row.omitted, "C" in row.sources) == ({"C": "why", "kernel": "not said"}, False)
+    assert row.options == {
+        "C": 5.0,
+        "kernel": "linear",
+        "gamma": 1.0,
+        "search": "grid",
+        "pooling": "mean",
+    }
+    assert (row.omitted, "C" in row.sources) == (
+        {"C": "why", "kernel": "not said", "gamma": "not said"},
+        False,
+    )
 
 
 def test_features_and_range_are_replaced_whole_and_fitting_one_by_one(write: Writer) -> None:
@@ -292,7 +309,7 @@ def test_rows_that_extend_each_other(write: Writer) -> None:
 def test_an_inherited_option_that_another_head_lacks(write: Writer) -> None:
     child = CHILD + 'head = "svr"\n'
     assert write.complaint(TOP, FULL, child.replace("[rows.child]", "[rows.svr]")).startswith(
-        "rows.svr lacks options of svr: degree, epsilon; add each with its source"
+        "rows.svr: svr has no option 'gamma'; it has: kernel, degree, C, epsilon, search, pooling"
     )
 
 
