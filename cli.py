@@ -297,9 +297,9 @@ def baselines(
     """Train many rows, one run folder each, and print one table; go on after a break.
 
     Either MANIFEST with --store, --feature and --head: every head on every feature under one split.
-    Or --matrix FILE, which says all that; MANIFEST, --store and --pairs then replace its own, and
-    of the other options only --out, --device, --jobs, --ray and --overwrite count. Exit status 3 says that some runs failed; a head that
-    needs scores fails where only pairs are known.
+    Or --matrix FILE, which says all that; MANIFEST (with its pairs), --store and --pairs then stand
+    for its own. Exit status 3 says that some runs failed; a head that needs scores fails where only
+    pairs are known.
     """
     from . import pipeline
     from .report import console, progress
