@@ -438,7 +438,8 @@ def rerun(
 def _run_batch(
     matrix: Matrix, out: Path, workers: Workers, progress: Show
 ) -> tuple[ResultTable | None, list[Ended]]:
-    from .models.batch import plan_batch, run_batch
+    from .models.batch import run_batch
+    from .models.plan import plan_batch
     from .models.table import read_table
 
     for device in workers.devices if not workers.ray else ():

@@ -16,14 +16,15 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_info
 
-from aqakit.features.errors import RecipeError, UserError
+from aqakit.features.errors import RecipeError
 from aqakit.features.manifest import Manifest, Video
 from aqakit.features.segments import Sampling
 from aqakit.features.source import Source
 from aqakit.features.spec import FeatureSpec
 from aqakit.features.store import FeatureStore
-from aqakit.models.batch import BATCH, Ended, Workers, plan_batch, run_batch
+from aqakit.models.batch import BATCH, Ended, Workers, run_batch
 from aqakit.models.matrix import Matrix, MatrixRow, read_matrix
+from aqakit.models.plan import plan_batch
 from aqakit.models.protocol import Protocol
 from aqakit.models.run import train_run
 from aqakit.models.table import read_table
@@ -266,53 +267,6 @@ def test_a_killed_batch_goes_on_without_repeating_a_finished_run(
     undisturbed = plan_batch(read_matrix(folder / "matrix.toml"))
     run_batch(undisturbed, tmp_path / "whole", Workers(jobs=1))
     assert bits(tmp_path / "whole") == bits(out)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        (MatrixRow(("pose",), "rank-svm"), "no head 'rank-svm'; choose one of"),
-        (MatrixRow(("pose",), "ranksvm", options={"c": 1.0}), "ranksvm has no option 'c'; it has"),
-        (
-            MatrixRow(("pose",), "ranksvm", options={"C": "much"}),
-            "C is 'much'; it must be a number",
-        ),
-        (MatrixRow(("pose",), "ranksvm", options={"C": -1.0}), "C"),
-        (MatrixRow(("i3d",), "ranksvm"), "i3d"),
-        (MatrixRow((), "ranksvm"), "ranksvm needs features"),
-        (MatrixRow(("pose",), "ranksvm", fitting={"patience": 3}), "trains without epochs"),
-        (replace(ATTENTION, fitting={"patience": 3}), "has patience, and no video validates; give"),
-        (
-            replace(ATTENTION, fitting={"patience": -3}),
-            "row 'rank-aware-attention': patience is -3",
-        ),
-        (
-            MatrixRow(("pose",), "ranksvm", label_range=(0, 2)),
-            "video 'bend-0-3' has score 3, outside 0 to 2; correct the manifest, or the label_range",
-        ),
-        (MatrixRow(("pose",), recipe="nobody_2020/full"), "nobody_2020"),
-        (MatrixRow(("pose",), recipe="doughty_cvpr2019/nothing"), "nothing"),
-    ],
-)
-def test_what_does_not_exist_is_refused_before_the_first_run(
-    folder: Path, row: MatrixRow, message: str
-) -> None:
-    with pytest.raises(UserError) as caught:
-        plan_batch(matrix(folder, MatrixRow(("pose",), "ranksvm", name="good"), row))
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_two_rows_of_one_name_and_feature_are_refused(folder: Path) -> None:
-    twice = MatrixRow(("pose",), "ranksvm", options={"C": 2.0})
-    with pytest.raises(RecipeError, match="give one a name of its own"):
-        plan_batch(matrix(folder, MatrixRow(("pose",), "ranksvm"), twice))
-
-
-def test_a_dataset_that_no_paper_of_the_rows_has_is_refused(folder: Path) -> None:
-    row = replace(ATTENTION, head="", recipe="doughty_cvpr2019/full")
-    with pytest.raises(RecipeError, match="dataset 'epicskills' is in none .* epic-skills, best"):
-        plan_batch(replace(matrix(folder, row), dataset="epicskills"))
 
 
 def test_labels_shuffled_are_drawn_anew_for_each_seed(folder: Path, tmp_path: Path) -> None:
