@@ -211,7 +211,7 @@ def test_a_run_is_not_overwritten_unasked_and_nothing_else_ever_is(
         (["--feature", ""], "'' is no key of a stored feature; name one that 'aqakit store ls"),
         (["--feature", "i3d:logits@steps-10x16"], "is no key of a stored feature; name one that"),
         (["--seeds", "0"], "no seeds"),
-        (["--patience", "3"], "write val into some cells of split 'default' in"),
+        (["--patience", "3"], "split 'default' has none; write val into some of its cells"),
         (["--clip-norm", "nan"], "clip_norm is nan; it must be 0 or more"),
         (["--feature", "colour=flow-hist"], "has no feature 'colour'; it has: features (one vec"),
         (["--feature", "flow-hist"], ": features is given twice, as flow-hist"),
@@ -267,7 +267,8 @@ def test_a_failed_run_costs_no_other_and_duplicates_are_run_once(
     result = aqakit(folder, "baselines", *words)
     assert result.exit_code == 3, result.output
     assert f"failed: ranksvm-{few.key}/all/default/seed-0: no pair of two test" in result.output
-    assert result.output.count("ranksvm") == 3  # the row, what it lacks, and what failed
+    # The row, the other one that has nothing to show, and the run that failed, by its row and run.
+    assert result.output.count("ranksvm") == 4
     assert {path.name for path in (tmp_path / "r").iterdir()} == {
         "batch.json",
         f"ranksvm-{SPEC.key}",
@@ -310,7 +311,7 @@ def test_a_batch_goes_on_after_a_break(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "fewer.csv").write_text("\n".join(lines[:-3]))
     other = aqakit(folder, "baselines", *words, "--head", "ranksvm", *again)
     assert other.exit_code == 3
-    assert "is there already" in other.output
+    assert "the folder holds a run of other labels, settings or splits" in other.output
 
 
 @pytest.mark.parametrize(

@@ -249,9 +249,7 @@ def test_a_killed_batch_goes_on_without_repeating_a_finished_run(
     # The command alone: its workers must end by themselves.
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 20
-    while held(out) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    time.sleep(3)  # several times as long as they take to notice
     assert not held(out)
     before = finished(out)
     assert 8 <= len(before) < 50
