@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -265,6 +266,32 @@ def test_a_killed_batch_goes_on_without_repeating_a_finished_run(
     undisturbed = plan_batch(read_matrix(folder / "matrix.toml"))
     run_batch(undisturbed, tmp_path / "whole", Workers(jobs=1))
     assert bits(tmp_path / "whole") == bits(out)
+
+
+def test_a_ray_cluster_gives_the_same_bits(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    (tmp_path / "few.toml").write_text(
+        f"manifest = '{folder / 'manifest'}'\nstore = '{folder / 'store'}'\n"
+        "[protocol]\nkind = 'leave-one-user-out'\n"
+        "[[rows]]\nhead = 'ranksvm'\nfeatures = ['pose']\n"
+    )
+    words = ["baselines", "--matrix", str(tmp_path / "few.toml"), "--out", str(tmp_path / "ray")]
+    # Not below pytest's own folder, because the paths of Ray's sockets must be short.
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as short:
+        (Path(short) / "ray").mkdir()
+        more = {"RAY_TMPDIR": short, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-m", "aqakit", *words, "--ray", "local", "--jobs", "2"],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env={**os.environ, **more},
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "5 runs trained, 0 there already, 0 failed" in done.stdout
+    run_batch(plan_batch(read_matrix(tmp_path / "few.toml")), tmp_path / "here", Workers(jobs=1))
+    assert bits(tmp_path / "ray") == bits(tmp_path / "here")
 
 
 def test_labels_shuffled_are_drawn_anew_for_each_seed(folder: Path, tmp_path: Path) -> None:
