@@ -173,7 +173,7 @@ class _There:
         row, absent = None, group.absent
         for folder in group.folders:
             try:
-                recipe, own, others = _read_run(folder)
+                recipe, (own, *others) = read_recipe(folder), read_results(folder)
             except RecipeError as error:
                 self.unread.append(str(error))
                 absent += 1
@@ -282,20 +282,6 @@ def _read_batch(folder: Path) -> tuple[dict[str, Any], list[_Group]]:
         raise RecipeError(
             f"{folder / BATCH}: cannot be read ({error}); run the batch again"
         ) from None
-
-
-def _read_run(folder: Path) -> tuple[Recipe, Result, list[Result]]:
-    """Recipe, its own result, and those of the controls."""
-    try:
-        recipe, (own, *others) = read_recipe(folder), read_results(folder)
-    except UnicodeDecodeError as error:
-        raise RecipeError(
-            f"{folder} is no run that can be read ({error}); train it again"
-        ) from None
-    except RecipeError as error:
-        # What is wrong within a recipe does not say where it was read.
-        raise error if str(folder) in str(error) else RecipeError(f"{folder}: {error}") from None
-    return recipe, own, others
 
 
 def _paper(recipe: Recipe, group: _Group) -> tuple[PaperRow | None, str]:
