@@ -2,7 +2,8 @@
 
 A file of ``heads/`` is a head. It defines ``Options``, a frozen dataclass of its settings; ``ROLES``,
 the features that it looks at; ``LEARNS_FROM``, whether it learns from ``pairs`` or from ``scores``,
-in which case its scores are on the scale of the labels and errors between the two mean something; and
+in which case its scores are on the scale of the labels and errors between the two mean something;
+``READINGS``, how a person reads each curve of its explanations (``reading.py``); and
 ``build(options: Options, seed: int, device: str) -> Head``. Its options, with the seed, and what
 ``save`` wrote make the same head again.
 """

@@ -21,8 +21,23 @@ from ..features.errors import RecipeError
 from .data import Targets, VideoFeatures, channels_of
 from .head import DEFAULT_SESSION, ONE_FEATURE, EpochLog, Explanation, Session
 from .pooling import Pooling
+from .reading import Reading
 from .searched import NothingHeldOutError, Searched
 
+STEP_READINGS: Mapping[str, Reading] = {
+    "contribution": Reading(
+        "contribution to the score",
+        "What the step adds to the score; below 0 it takes from it.",
+        "value",
+        "both",
+    ),
+    "occlusion": Reading(
+        "worth to the score",
+        "How much lower the score would be without what the step shows; below 0 it would be higher.",
+        "value",
+        "both",
+    ),
+}
 _FILE = "estimator.skops"
 # For people; the estimator holds the same.
 _SEARCH_FILE = "search.json"

@@ -11,6 +11,30 @@ from torch import Tensor
 
 from .data import VideoFeatures
 from .head import Explanation
+from .reading import Reading
+
+STREAM_READINGS: Mapping[str, Reading] = {
+    "score": Reading(
+        "step score",
+        "What the step alone is worth; only differences count.",
+        "value",
+        "both",
+    ),
+    "rgb_score": Reading(
+        "step score by the picture",
+        "What the picture of the step alone is worth.",
+        "value",
+        "both",
+        detail=True,
+    ),
+    "flow_score": Reading(
+        "step score by the motion",
+        "What the motion in the step alone is worth.",
+        "value",
+        "both",
+        detail=True,
+    ),
+}
 
 
 def steps_at(places: Tensor, mask: Tensor | None, steps: int) -> Tensor:

@@ -38,6 +38,7 @@ from ..network import (
     dropout,
 )
 from ..ranges import require_bounded, require_counts
+from ..reading import Reading
 from ..recurrent import LSTM
 from ..schedules import constant, cycle, step_decay
 
@@ -61,6 +62,35 @@ ROLES = (
     Role("scene", "the whole scene, one vector a step, such as I3D's logits"),
 )
 LEARNS_FROM: LearnsFrom = "scores"
+READINGS: Mapping[str, Reading] = {
+    "score": Reading(
+        "step score", "What each step adds to the score of the video.", "value", "both"
+    ),
+    "execution": Reading(
+        "step score of the execution",
+        "What each step adds to the score of the execution.",
+        "value",
+        "both",
+    ),
+    "synchronisation": Reading(
+        "step score of the synchronisation",
+        "What each step adds to the score of the synchronisation.",
+        "value",
+        "both",
+    ),
+    "scene_weight": Reading(
+        "weight of the scene",
+        "How much of the step's score is read from the scene as a whole.",
+        "attention",
+        "nothing",
+    ),
+    "interaction_weight": Reading(
+        "weight of the interaction",
+        "How much of the step's score is read from how those who act move together.",
+        "attention",
+        "nothing",
+    ),
+}
 # Without an AIM feature; without two streams that could be fused.
 _ONE_STREAM: tuple[Variant, ...] = ("scene-only", "scene-kinetic")
 TASKS = ("score", "execution", "synchronisation")

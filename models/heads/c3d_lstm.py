@@ -39,6 +39,7 @@ from ..network import (
     dropout,
 )
 from ..ranges import require_counts, require_not_negative, require_positive
+from ..reading import Reading
 from ..recurrent import LSTM
 from ..schedules import constant
 
@@ -48,6 +49,17 @@ Kernel = Literal["linear", "rbf"]
 _LEARNS = ("c3d-lstm", "deep-ranking, which learns from pairs")
 ROLES = (Role("features", "one vector a clip, such as C3D's fc6"),)
 LEARNS_FROM: LearnsFrom = "scores"
+READINGS: Mapping[str, Reading] = {
+    "score_so_far": Reading(
+        "score so far", "The score of the video up to each clip.", "running", "both"
+    ),
+    "gain": Reading(
+        "gain",
+        "What each clip adds to the score so far; below 0 it takes from it.",
+        "value",
+        "both",
+    ),
+}
 
 
 @dataclass(frozen=True)

@@ -38,14 +38,23 @@ from ..network import (
     off_steps,
 )
 from ..ranges import require_counts, require_not_negative, require_positive
+from ..reading import Reading
 from ..schedules import constant
-from ..two_stream import explained, fused, steps_at, take_steps, video_scores
+from ..two_stream import (
+    STREAM_READINGS,
+    explained,
+    fused,
+    steps_at,
+    take_steps,
+    video_scores,
+)
 
 ROLES = (
     Role("rgb", "one vector a segment, of its picture", optional=True),
     Role("flow", "one vector a segment, of its motion", optional=True),
 )
 LEARNS_FROM: LearnsFrom = "pairs"
+READINGS: Mapping[str, Reading] = STREAM_READINGS
 
 
 @dataclass(frozen=True)

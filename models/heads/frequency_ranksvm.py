@@ -3,16 +3,19 @@
 What ``frequency-svr`` is for scores, for pairs (our combination); see :mod:`..frequencies`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..frequencies import Frequencies, Transform
 from ..head import ONE_FEATURE, LearnsFrom
-from ..pooled import PooledHead
+from ..pooled import STEP_READINGS, PooledHead
 from ..ranges import require_counts
 from ..ranking import RankingOptions, ranking_head
+from ..reading import Reading
 
 ROLES = ONE_FEATURE
 LEARNS_FROM: LearnsFrom = "pairs"
+READINGS: Mapping[str, Reading] = STEP_READINGS
 
 
 @dataclass(frozen=True)

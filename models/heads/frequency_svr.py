@@ -4,16 +4,19 @@ After Pirsiavash et al., ECCV 2014, "Assessing the Quality of Actions", whose ma
 is here by default; see :mod:`..frequencies`. Rows named Pose + DCT and Pose + DFT in later papers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..frequencies import Frequencies, Transform
 from ..head import ONE_FEATURE, LearnsFrom
-from ..pooled import PooledHead
+from ..pooled import STEP_READINGS, PooledHead
 from ..ranges import require_counts
+from ..reading import Reading
 from ..regression import Kernel, RegressionOptions, regression_head
 
 ROLES = ONE_FEATURE
 LEARNS_FROM: LearnsFrom = "scores"
+READINGS: Mapping[str, Reading] = STEP_READINGS
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,16 @@ from ..network import (
     off_steps,
 )
 from ..ranges import require_counts, require_not_negative, require_positive
+from ..reading import Reading
 from ..schedules import constant
-from ..two_stream import explained, fused, steps_at, take_steps, video_scores
+from ..two_stream import (
+    STREAM_READINGS,
+    explained,
+    fused,
+    steps_at,
+    take_steps,
+    video_scores,
+)
 
 Unit = Literal["segment", "video"]
 WIDTHS = (1000, 512, 256, 128, 64)
@@ -49,6 +57,12 @@ ROLES = (
     Role("flow", "one vector a segment, of its motion", optional=True),
 )
 LEARNS_FROM: LearnsFrom = "pairs"
+READINGS: Mapping[str, Reading] = {
+    **STREAM_READINGS,
+    "features_score": Reading(
+        "step score by the features", "The same as the step score.", "value", "both", detail=True
+    ),
+}
 
 
 @dataclass(frozen=True)

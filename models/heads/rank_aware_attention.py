@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
+from .. import reading
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
 from ..filters import AttentionFilters, attention_over_time
@@ -33,6 +34,48 @@ from ..schedules import constant
 
 ROLES = ONE_FEATURE
 LEARNS_FROM: LearnsFrom = "pairs"
+READINGS: Mapping[str, reading.Reading] = {
+    "high_attention": reading.Reading(
+        "attention to high skill",
+        "Where the model looks for signs of high skill: the higher, the more the step counts.",
+        "attention",
+        "good",
+    ),
+    "low_attention": reading.Reading(
+        "attention to low skill",
+        "Where the model looks for signs of low skill: the higher, the more the step counts.",
+        "attention",
+        "bad",
+    ),
+    "high_score": reading.Reading(
+        "step score for signs of high skill",
+        "What the part that looks for high skill makes of the step alone; only differences count.",
+        "value",
+        "both",
+        weighed_by="high_attention",
+    ),
+    "low_score": reading.Reading(
+        "step score for signs of low skill",
+        "What the part that looks for low skill makes of the step alone; only differences count.",
+        "value",
+        "both",
+        weighed_by="low_attention",
+    ),
+    "high_filter": reading.Reading(
+        "high-skill filter",
+        "One of the filters whose sum is the attention to high skill.",
+        "attention",
+        "good",
+        detail=True,
+    ),
+    "low_filter": reading.Reading(
+        "low-skill filter",
+        "One of the filters whose sum is the attention to low skill.",
+        "attention",
+        "bad",
+        detail=True,
+    ),
+}
 Reading = Literal["paper", "released"]
 _RELEASED_ATTENTION_RATE = 0.1
 _NUMBERS = (

@@ -1,14 +1,17 @@
 """RankSVM (Joachims, KDD 2002) over pooled features."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..head import ONE_FEATURE, LearnsFrom
-from ..pooled import PooledHead
+from ..pooled import STEP_READINGS, PooledHead
 from ..pooling import Statistics, pooling_of
 from ..ranking import RankingOptions, ranking_head
+from ..reading import Reading
 
 ROLES = ONE_FEATURE
 LEARNS_FROM: LearnsFrom = "pairs"
+READINGS: Mapping[str, Reading] = STEP_READINGS
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from ..method import Memory, Method, Seen
 from ..metric_pairs import Pairs, metric_pairs
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
 from ..ranges import require_bounded, require_counts
+from ..reading import Reading
 from ..recurrent import LSTM
 from ..schedules import constant
 
@@ -41,6 +42,14 @@ ROLES = (
     Role("variant", "the same video altered, one vector a clip", optional=True, many=True),
 )
 LEARNS_FROM: LearnsFrom = "scores"
+READINGS: Mapping[str, Reading] = {
+    "similarity": Reading(
+        "similarity to the expert",
+        "How much each clip is like the expert's, from 0 to 1; below 0.5 it looks faulty.",
+        "value",
+        "both",
+    )
+}
 _FEATURES = "features"
 # What phase 1 and phase 2 step; names of parameters begin so.
 _BODY = ("lstm.", "first.", "second.")

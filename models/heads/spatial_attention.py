@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...features.errors import RecipeError
+from .. import reading
 from ..data import Targets, VideoFeatures
 from ..deep import DeepHead
 from ..head import Explanation, LearnsFrom, Role
@@ -42,6 +43,14 @@ ROLES = (
     Role("flow", "maps of stacked flow, (C, H, W) a step", axes=3, optional=True),
 )
 LEARNS_FROM: LearnsFrom = "pairs"
+READINGS: Mapping[str, reading.Reading] = {
+    "score_so_far": reading.Reading(
+        "score so far",
+        "The score of the video up to each step: where it rises, the step spoke for the performance.",
+        "running",
+        "both",
+    )
+}
 
 _KERNEL = 2  # of the first fusion layer, section 3.5
 _STRIDES: dict[Reading, int] = {"paper": 1, "released": 2}

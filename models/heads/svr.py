@@ -4,15 +4,18 @@ As in Pirsiavash et al., ECCV 2014, and after, with statistics over time in plac
 descriptors; ``frequency-svr`` has theirs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..head import ONE_FEATURE, LearnsFrom
-from ..pooled import PooledHead
+from ..pooled import STEP_READINGS, PooledHead
 from ..pooling import Statistics, pooling_of
+from ..reading import Reading
 from ..regression import RegressionOptions, regression_head
 
 ROLES = ONE_FEATURE
 LEARNS_FROM: LearnsFrom = "scores"
+READINGS: Mapping[str, Reading] = STEP_READINGS
 
 
 @dataclass(frozen=True)

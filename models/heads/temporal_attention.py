@@ -30,10 +30,23 @@ from ..losses import diversity_loss, margin_ranking_loss
 from ..method import Memory, Method, Seen
 from ..network import Batch, Drawn, Losses, Network, Phase, Schedule, Stage
 from ..ranges import require_bounded, require_counts
+from ..reading import Reading
 from ..schedules import constant
 
 ROLES = ONE_FEATURE
 LEARNS_FROM: LearnsFrom = "pairs"
+READINGS: Mapping[str, Reading] = {
+    "attention": Reading(
+        "attention", "How much each step counts for the score.", "attention", "nothing"
+    ),
+    "score": Reading(
+        "step score",
+        "What the step alone is worth, before attention weighs it; only differences count.",
+        "value",
+        "both",
+        weighed_by="attention",
+    ),
+}
 Pooling = Literal["softmax", "uniform", "last-segment", "stpn"]
 _NUMBERS = ("learning_rate", "noise", "ranking_margin", "diversity_weight", "sparsity_weight")
 
