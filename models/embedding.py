@@ -11,7 +11,7 @@ Projection = Literal["tsne", "pca"]
 # Scikit-learn's own perplexity, for as many videos as it suits.
 _PERPLEXITY = 30.0
 # With fewer the perplexity is below 2: a video would have not even two neighbours that count.
-_FEWEST_FOR_TSNE = 7
+FEWEST_FOR_TSNE = 7
 
 
 def project(
@@ -43,7 +43,7 @@ def project(
         raise ValueError(f"method is '{method}'; it must be tsne or pca")
     rows = embeddings.astype(np.float64)
     components = _principal_components(rows)
-    if method == "pca" or len(rows) < _FEWEST_FOR_TSNE or not components.any():
+    if method == "pca" or len(rows) < FEWEST_FOR_TSNE or not components.any():
         return components
     # From a small start, whatever the unit of the embeddings, points can still pass each other.
     start = components / components[:, 0].std() * 1e-4

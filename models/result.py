@@ -116,15 +116,17 @@ class Predictions:
     """Both files, read back.
 
     Args:
-        ids: of the V test videos.
+        ids: of V videos.
+        parts: of the split that each is in, such as ``train``, joined by ``+`` where there are several.
         subjects: who performs each; empty where unknown.
-        columns: by name of a seed's or control's column, (V,) scores of the test videos.
+        columns: by name of a seed's or control's column, (V,) scores.
         truth: (V,) labels, nan where unknown.
         pairs: (P, 2) positions.
         seen: (P,).
     """
 
     ids: tuple[str, ...]
+    parts: tuple[str, ...]
     subjects: tuple[str, ...]
     columns: Mapping[str, NDArray[np.float64]]
     truth: NDArray[np.float64]
@@ -141,8 +143,12 @@ class Predictions:
         return np.stack([self.columns[f"{_SEED}{seed}"] for seed in seeds])
 
 
-def read_predictions(folder: Path) -> Predictions:
-    """Read the test videos and pairs of a run folder.
+def read_predictions(folder: Path, everyone: bool = False) -> Predictions:
+    """Read the videos and test pairs of a run folder.
+
+    Args:
+        folder: of the run.
+        everyone: read all videos, not only those that were tested.
 
     Raises:
         RecipeError: the files are not there or not whole.
@@ -153,16 +159,19 @@ def read_predictions(folder: Path) -> Predictions:
         with (folder / TEST_PAIRS).open(newline="", encoding="utf-8") as file:
             pairs = list(csv.DictReader(file))
         wanted = {id for pair in pairs for id in (pair["better"], pair["worse"])}
-        tested = [
-            row for row in rows if "test" in (row["part"] or "").split("+") or row["id"] in wanted
+        chosen = [
+            row
+            for row in rows
+            if everyone or "test" in (row["part"] or "").split("+") or row["id"] in wanted
         ]
-        place = {row["id"]: number for number, row in enumerate(tested)}
+        place = {row["id"]: number for number, row in enumerate(chosen)}
         columns = [name for name in rows[0] if name.startswith((_SEED, CONTROL))]
         return Predictions(
-            tuple(row["id"] for row in tested),
-            tuple(row["subject"] for row in tested),
-            {name: np.array([float(row[name]) for row in tested]) for name in columns},
-            np.array([float(row["truth"] or "nan") for row in tested]),
+            tuple(row["id"] for row in chosen),
+            tuple(row["part"] for row in chosen),
+            tuple(row["subject"] for row in chosen),
+            {name: np.array([float(row[name]) for row in chosen]) for name in columns},
+            np.array([float(row["truth"] or "nan") for row in chosen]),
             np.array([[place[p["better"]], place[p["worse"]]] for p in pairs]).reshape(-1, 2),
             np.array([int(pair["seen"]) for pair in pairs]),
         )

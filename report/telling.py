@@ -1,0 +1,102 @@
+"""What a trained head makes of the videos of its run, as far as its store and manifest are still there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..features.errors import UserError
+from ..features.manifest import Manifest, Pair, Video
+from ..features.store import FeatureStore
+from ..models.embedding import FEWEST_FOR_TSNE
+from ..models.explanations import Explained, explain_all
+from ..models.head import Head
+from ..models.loading import having, load
+from ..models.reading import readings_of
+from ..models.recipe import Recipe
+from .dossier import Told
+from .stories import story_of
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The manifest of a run, if it can be read.
+
+    Args:
+        videos: in its order.
+        pairs: better and worse video, by id, as listed; empty where pairs follow from scores.
+        absent: why it cannot be read, one sentence; empty where it can.
+    """
+
+    videos: tuple[Video, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    absent: str = ""
+
+
+def read_labels(manifest: Path, pairs: Path | None) -> Labelled:
+    """The videos and pairs that a run was trained on, or why they cannot be had."""
+    try:
+        labels = Manifest.read(manifest, pairs)
+    except UserError as error:
+        return Labelled(
+            absent=f"The manifest that the run was trained on cannot be used: {_sentence(error)} If it "
+            "has moved, make this page again with --manifest."
+        )
+    return Labelled(labels.videos, labels.pairs)
+
+
+def tell(
+    recipe: Recipe,
+    head: Head,
+    seed: int,
+    labelled: Labelled,
+    manifest: Path,
+    store: Path,
+) -> Told:
+    """What the head of one seed makes of each video of its manifest.
+
+    Args:
+        recipe: of the run.
+        head: of the seed.
+        seed: of the head.
+        labelled: videos.
+        manifest: that they are of, for messages.
+        store: folder of their features.
+    """
+    tasks = {video.id: video.task for video in labelled.videos if video.task}
+    pairs = labelled.pairs
+    if labelled.absent:
+        return Told({}, None, {}, tasks, pairs, seed, labelled.absent)
+    try:
+        opened = FeatureStore.open(store)
+        scoring, _ = recipe.used()
+        there = having(opened, recipe)
+        videos = [v for v in labelled.videos if v.id in there]
+        loaded = load(opened, scoring, videos, manifest)
+    except UserError as error:
+        untold = (
+            f"The features of the run cannot be used: {_sentence(error)} If the store has moved, make "
+            "this page again with --store."
+        )
+        return Told({}, None, {}, tasks, pairs, seed, untold)
+    if not videos:
+        untold = f"{store} holds no {recipe.feature_text} features of these videos."
+        return Told({}, None, {}, tasks, pairs, seed, untold)
+    explained = explain_all(head, loaded)
+    readings = readings_of(recipe.head)
+    stories = {id: story_of(one, readings) for id, one in explained.explanations.items()}
+    plane = _plane(explained)
+    return Told(stories, plane, explained.tables, tasks, pairs, seed, "")
+
+
+def _plane(explained: Explained) -> tuple[str, NDArray[np.float64]] | None:
+    if explained.embedding is None:
+        return None
+    method = "PCA" if len(explained.embedding) < FEWEST_FOR_TSNE else "t-SNE"
+    return method, explained.embedding
+
+
+def _sentence(error: UserError) -> str:
+    text = str(error)
+    return text if text.endswith(".") else text + "."
