@@ -26,6 +26,7 @@ from ..features.durable import write_errors, write_json
 from ..features.errors import DiskFullError, RecipeError, UserError
 from ..features.store import FeatureStore
 from .fold import make_fold
+from .inputs import inputs_of
 from .loading import having, load_fold
 from .plan import Job, Plan
 from .protocol import settings_of
@@ -214,8 +215,10 @@ def _run_job(job: Job, store: Path, out: Path, device: str, overwrite: bool) -> 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with training_of(folder, job.recipe, fold) as checkpoints:
             videos = load_fold(opened, job.recipe, fold, job.labels.manifest)
+            files = job.labels.manifest, job.labels.pairs
+            inputs = inputs_of(job.recipe, opened, fold, *files)
             run = train_run(job.recipe, fold, videos, Manner(device, "off"), checkpoints)
-            write_run(run, folder, replacing)
+            write_run(run, folder, replacing, inputs)
     except DiskFullError:
         raise
     except UserError as error:

@@ -7,6 +7,8 @@
     training_log.csv    losses, epoch by epoch
     seed-<n>/           what the head learned
     environment.json    versions of everything
+    inputs.json         where its labels, videos and features are
+    scored-features/    a store of the videos that were scored later, if any were
 
 The folder is written aside and renamed when it is whole.
 """
@@ -20,7 +22,7 @@ import math
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,7 @@ from .data import VideoFeatures
 from .deep import WEIGHTS, DeepHead
 from .fold import Fold, shuffled
 from .head import EpochLog, Head, Session
+from .inputs import Inputs, write_inputs
 from .method import Method
 from .recipe import NO_FITTING, Recipe
 from .result import CONTROL, FoldFacts, Result, read_predictions, write_predictions
@@ -314,8 +317,16 @@ def check_free(folder: Path, overwrite: bool) -> None:
     raise RecipeError(f"{folder} is there already; name another folder, or give --overwrite")
 
 
-def write_run(run: Run, folder: Path, overwrite: bool = False) -> None:
+def write_run(
+    run: Run, folder: Path, overwrite: bool = False, inputs: Inputs | None = None
+) -> None:
     """Write a run folder, whole or not at all.
+
+    Args:
+        run: to write.
+        folder: of it.
+        overwrite: replace a run that is there.
+        inputs: what it was trained from; None of features that lie in no store.
 
     Raises:
         RecipeError: the folder is there already, and is not to be overwritten or is no run.
@@ -325,6 +336,8 @@ def write_run(run: Run, folder: Path, overwrite: bool = False) -> None:
     check_free(folder, overwrite)
     with write_errors(folder, _CURE_IF_FULL), replacing_folder(folder) as made:
         _write_files(run, made)
+        if inputs is not None:
+            write_inputs(inputs, made, folder)
 
 
 def _write_files(run: Run, folder: Path) -> None:
@@ -471,12 +484,21 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         RecipeError: the folder is no run.
     """
+    below = None if (folder / "recipe.json").exists() else next(_runs_below(folder), None)
+    if below is not None:
+        raise RecipeError(f"{folder} holds several runs; name one of them, for example {below}")
     try:
         return Recipe.from_json((folder / "recipe.json").read_text())
     except (OSError, UnicodeDecodeError, RecipeError) as error:
         raise RecipeError(
             f"{folder} is no run that can be read ({error}); train it again"
         ) from None
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    """Those beside each other in a folder, or at the places that a batch gives them."""
+    for places in ("*", "*/*/*/seed-*"):
+        yield from sorted(path.parent for path in folder.glob(f"{places}/recipe.json"))
 
 
 def read_head(folder: Path, seed: int | None = None, device: str = "cpu") -> tuple[Recipe, Head]:

@@ -99,6 +99,7 @@ def test_a_run_folder_holds_everything_and_scores_again(folder: Path, tmp_path: 
     assert f"{own.accuracy:.3f}" in result.output
     assert {path.name for path in out.iterdir()} == {
         "environment.json",
+        "inputs.json",
         "metrics.json",
         "predictions.csv",
         "recipe.json",

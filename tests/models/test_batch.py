@@ -24,6 +24,7 @@ from aqakit.features.source import Source
 from aqakit.features.spec import FeatureSpec
 from aqakit.features.store import FeatureStore
 from aqakit.models.batch import BATCH, Ended, Workers, run_batch
+from aqakit.models.inputs import read_inputs
 from aqakit.models.matrix import Matrix, MatrixRow, read_matrix
 from aqakit.models.plan import plan_batch
 from aqakit.models.protocol import Protocol
@@ -117,6 +118,9 @@ def test_every_row_is_trained_on_every_fold_with_every_seed_in_folders_of_their_
     place = "bend/leave-one-user-out-s3"
     assert (tmp_path / attention / place / "seed-1" / "seed-1" / "head.safetensors").exists()
     assert not (tmp_path / svm / place / "seed-1").exists()
+    inputs = read_inputs(tmp_path / attention / place / "seed-1")
+    assert (inputs.manifest, inputs.store) == (folder / "manifest", folder / "store")
+    assert (inputs.specs, inputs.seconds) == ({SPEC.key: SPEC}, (2.0, 2.0))
     known = json.loads((tmp_path / BATCH).read_text())
     assert known["protocol"] == {"kind": "leave-one-user-out"}
     assert [len(row["runs"]) for row in known["rows"]] == [10, 20]

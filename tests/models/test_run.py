@@ -20,6 +20,7 @@ from aqakit.models.data import Targets, VideoFeatures
 from aqakit.models.deep import DeepHead
 from aqakit.models.fold import Fold, make_fold
 from aqakit.models.head import Fitting
+from aqakit.models.inputs import Inputs, read_inputs
 from aqakit.models.recipe import Recipe
 from aqakit.models.run import (
     Manner,
@@ -265,6 +266,25 @@ def test_only_the_very_run_is_taken_for_finished(tmp_path: Path) -> None:
     assert state_of(tmp_path / "run", recipe(), fold()) == "finished"
     (tmp_path / "run" / "metrics.json").write_text("[]")
     assert state_of(tmp_path / "run", recipe(), fold()) == "damaged"
+
+
+def test_a_run_says_what_it_was_trained_from_and_stays_itself_with_more_in_its_folder(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "manifest.csv").write_text("id\n")
+    inputs = Inputs(tmp_path / "manifest.csv", None, tmp_path / "store", {}, {"4x3": 2}, (1.0, 2.5))
+    run = tmp_path / "runs" / "one"
+    write_run(trained(), run, inputs=inputs)
+    assert read_inputs(run) == inputs
+    places = json.loads((run / "inputs.json").read_text())
+    assert places["manifest"]["relative"] == "../../manifest.csv"
+    (run / "scored-features").mkdir()
+    (run / "scored-features" / "store.json").write_text("{}")
+    assert state_of(run, recipe(), fold()) == "finished"
+    write_run(trained(), run, overwrite=True)
+    assert not (run / "scored-features").exists()
+    with pytest.raises(RecipeError, match="does not say what it was trained from"):
+        read_inputs(run)
 
 
 def test_an_option_that_is_newer_than_a_run_has_its_default(tmp_path: Path) -> None:
