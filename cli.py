@@ -489,6 +489,106 @@ def explain(run: Path, manifest: Path, store: Path, out: Path, **options: Any) -
 
 
 @main.command()
+@click.argument("run", type=_path)
+@click.option(
+    "--out", default="report.html", show_default=True, type=_path, help="HTML file to write."
+)
+@click.option(
+    "--manifest", type=_path, help="Table of videos; that which the run was trained on by default."
+)
+@click.option("--store", type=_path, help="Folder of the features; likewise.")
+@_pairs
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="RUN",
+    type=_path,
+    help="Another run on the same test videos, for the table. Repeatable.",
+)
+@click.option(
+    "--new",
+    multiple=True,
+    metavar="VIDEO",
+    help="A new video, a folder of such or a manifest, to be scored and shown too. Repeatable.",
+)
+@click.option("--weights", multiple=True, help="For the features of new videos; see 'score'.")
+@click.option(
+    "--link-videos",
+    is_flag=True,
+    help="Play the videos' own files, in full quality, rather than small copies inside the page.",
+)
+@click.option("--seed", type=int, help="Of the training to explain; the run's first by default.")
+@click.option("--device", default="cpu", show_default=True, help="For deep heads.")
+@_overwrite
+def report(run: Path, out: Path, **options: Any) -> None:
+    """Write one page that a person reads: how each video scored, why, and how far to trust it.
+
+    RUN is a folder that 'aqakit train' wrote. The page is a single file below 20 MB that opens from
+    disk in any browser, without a network. Where the store or the videos have moved since, it says
+    what it lacks for that.
+    """
+    from . import pipeline
+    from .report import console, progress
+
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        page, scored = pipeline.report(run, out, progress=show, **options)
+    if scored is not None:
+        console.print_scores(terminal, scored)
+    console.print_report(terminal, page, out)
+    if scored is not None and any(video.failure for video in scored.videos):
+        raise SystemExit(PARTLY_FAILED)
+
+
+@main.command()
+@click.argument("run", type=_path)
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
+@click.option(
+    "--out",
+    multiple=True,
+    type=_path,
+    help="File to write, .csv or .json. Repeatable.",
+)
+@click.option(
+    "--store",
+    type=_path,
+    help="Folder for the features of the videos; by default one in RUN. It must hold those that are "
+    "imported, such as kinematics, and not be the one that the run learned from if others are "
+    "computed.",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[BACKBONE[.STREAM]=]PATH",
+    help="The network's weights that the run learned from; by default looked for among fetched ones.",
+)
+@click.option("--device", default="cpu", show_default=True, help="For networks and deep heads.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that read videos; by default none on the processor, else one a core.",
+)
+@_overwrite
+def score(run: Path, videos: tuple[str, ...], **options: Any) -> None:
+    """Score new videos by a trained RUN, and rank them among the videos that trained.
+
+    VIDEO is a video, a folder of videos or a manifest (CSV; its columns task and action_type count
+    where the head looks at them), or the id of a video whose features are in --store. What was
+    computed is kept, so the same command goes on after a break. Exit status 3 says that some videos
+    could not be scored.
+    """
+    from . import pipeline
+    from .report import console, progress
+
+    terminal = console.terminal()
+    with progress.bars(terminal) as show:
+        scored = pipeline.score(run, videos, progress=show, **options)
+    console.print_scores(terminal, scored)
+    if any(video.failure for video in scored.videos):
+        raise SystemExit(PARTLY_FAILED)
+
+
+@main.command()
 @click.option("--out", default="demo", show_default=True, type=_path, help="Folder to write.")
 @click.option(
     "--videos",
@@ -514,6 +614,7 @@ def demo(**options: Any) -> None:
     with progress.bars(terminal) as show:
         results = pipeline.demo(progress=show, **options)
     console.print_runs(terminal, results)
+    click.echo(f"what made each score: {options['out'] / pipeline.DEMO_REPORT}")
 
 
 @main.group()

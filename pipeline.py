@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .extract.registry import Known
     from .features.catalog import Damage
     from .features.dataset import Imported
-    from .features.manifest import Manifest
+    from .features.manifest import Manifest, Video
     from .features.outcome import Outcome
     from .features.packing import PackSummary
     from .features.store import Failure, FeatureStore, Overview
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
     from .models.recipe_file import PaperRow
     from .models.row import Row
     from .models.run import Manner
+    from .models.scoring import Scored
     from .models.table import ResultTable
     from .models.together import Together
+    from .report.page import Page
 
 # Weight-free features are not of unit scale, and 28 videos are learned in seconds.
 _DEMO_SETTINGS = (
@@ -57,11 +60,12 @@ _DEMO_SETTINGS = (
 _DEMO_SEEDS = 5
 # Noise orders the few test videos well or badly by chance; only the mean of many says anything.
 _DEMO_SHUFFLES = 20
+DEMO_REPORT = "report.html"
 _EXTRACTING_LIBRARIES = ("av", "numpy", "opencv-contrib-python", "torch", "torchvision")
 
 
 def extract(
-    source: Path,
+    source: Path | Manifest,
     store: Path,
     features: Sequence[str],
     weights: Sequence[str] = (),
@@ -78,7 +82,7 @@ def extract(
     """Stage one: compute what the store lacks of every video.
 
     Args:
-        source: a folder of videos, one video, or a manifest.
+        source: a folder of videos, one video, or a manifest or its path.
         store: folder of the store; made where there is none.
         features: as ``extract.request.GRAMMAR`` says, each.
         weights: ``PATH``, ``random``, or ``BACKBONE=`` either.
@@ -103,6 +107,7 @@ def extract(
     from .extract.devices import extract_on
     from .extract.extraction import Order
     from .extract.request import plan_features
+    from .features.manifest import Manifest
     from .features.store import FeatureStore
 
     if ray is not None and workers is not None:
@@ -110,7 +115,7 @@ def extract(
     if ray is None:  # another machine may have devices that this one lacks
         for device in devices:
             check_device(device)
-    manifest = read_source(source)
+    manifest = source if isinstance(source, Manifest) else read_source(source)
     plan_features(features, weights, precision)  # what it refuses shall leave no store behind
     on_cpu = all(device.startswith("cpu") for device in devices)
     if workers is None:
@@ -311,6 +316,7 @@ def _train(
     out: Path,
     progress: Show,
 ) -> Sequence[Row]:
+    from .models.inputs import inputs_of
     from .models.loading import load_fold
     from .models.run import train_run, training_of, write_run
 
@@ -320,9 +326,10 @@ def _train(
         progress(Step(f"train {out.name}", done, len(seeds), _state_of(seed, epoch, losses)))
 
     videos = load_fold(store, recipe, fold, training.manifest)
+    inputs = inputs_of(recipe, store, fold, training.manifest, training.pairs)
     with training_of(out, recipe, fold) as checkpoints:
         run = train_run(recipe, fold, videos, manner, checkpoints, on_seed)
-        write_run(run, out, training.overwrite)
+        write_run(run, out, training.overwrite, inputs)
     progress(Step(f"train {out.name}", len(seeds), len(seeds)))
     return run.rows
 
@@ -552,6 +559,190 @@ def explain(
     return len(wanted)
 
 
+def report(
+    run: Path,
+    out: Path,
+    *,
+    manifest: Path | None = None,
+    store: Path | None = None,
+    pairs: Path | None = None,
+    beside: Sequence[Path] = (),
+    new: Sequence[str] = (),
+    weights: Sequence[str] = (),
+    link_videos: bool = False,
+    seed: int | None = None,
+    overwrite: bool = False,
+    device: str = "cpu",
+    progress: Show = silent,
+) -> tuple[Page, Scored | None]:
+    """Write a page on a run that a person reads: numbers, ranking, and what made each score.
+
+    What the run lacks, as its store, manifest or videos have moved, the page lacks too, and says why.
+
+    Args:
+        run: folder of a trained run.
+        out: HTML file to write.
+        manifest: table of videos; None takes that which the run was trained on, as for the next two.
+        store: that holds their features.
+        pairs: list of pairs.
+        beside: further runs on the same test videos, for the table.
+        new: videos to be scored and shown among the run's own, as :func:`score` takes them.
+        weights: for their features, likewise.
+        link_videos: play the videos' own files rather than copies inside the page.
+        seed: of the training to explain; None takes the run's first.
+        overwrite: replace the file if it is there.
+        device: a torch device.
+        progress: told of every video.
+
+    Returns:
+        What the page shows; and what became of the new videos, None without any.
+
+    Raises:
+        UserError: no run that can be read, or a file that cannot be written.
+    """
+    from .extract.pictures import take_all
+    from .features.durable import replacing, write_all, write_errors
+    from .features.store import FeatureStore
+    from .models.inputs import read_inputs
+    from .models.result import read_predictions
+    from .models.run import read_head
+    from .models.scoring import FEATURES
+    from .report.budget import with_stories_that_fit
+    from .report.dossier import page_of
+    from .report.films import Filming, with_films
+    from .report.newcomers import load_new, newcomers
+    from .report.render import render
+    from .report.telling import load_known, read_labels, tell
+
+    if out.exists() and not overwrite:
+        raise RecipeError(f"{out} is there already; name another file, or give --overwrite")
+    check_device(device)
+    recipe, head = read_head(run, seed, device)
+    if manifest is None or store is None:
+        inputs = read_inputs(run)
+        pairs = inputs.pairs if manifest is None and pairs is None else pairs
+        manifest, store = manifest or inputs.manifest, store or inputs.store
+    ids = read_predictions(run, everyone=True).ids
+    labelled = read_labels(manifest, pairs)
+    videos, untold = load_known(recipe, labelled, manifest, store, ids)
+    scored = score(run, new, weights=weights, device=device, progress=progress) if new else None
+    joined = newcomers(scored, ids) if scored else []
+    if joined:
+        videos += load_new(recipe, FeatureStore.open(run / FEATURES), joined)
+    chosen = recipe.seeds[0] if seed is None else seed
+    page = page_of(run, beside, tell(recipe, head, chosen, videos, labelled, untold), joined)
+    page = with_stories_that_fit(page)
+    filming = Filming(
+        take_all,
+        {v.id: v for v in labelled.videos} | {one.id: one.video for one in joined},
+        labelled.absent,
+        out.parent if link_videos else None,
+    )
+    page = with_films(page, len(render(page)), filming, progress)
+    with replacing(out) as descriptor, write_errors(out):
+        write_all(descriptor, memoryview(render(page).encode()), 0)
+    return page, scored
+
+
+def score(
+    run: Path,
+    videos: Sequence[str],
+    *,
+    out: Sequence[Path] = (),
+    store: Path | None = None,
+    weights: Sequence[str] = (),
+    device: str = "cpu",
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Show = silent,
+) -> Scored:
+    """Score new videos by a trained run, and rank them among those that trained.
+
+    Args:
+        run: folder of a trained run.
+        videos: each a video, a folder of videos, a manifest, or, where no such file is there, the id
+            of a video in ``store``.
+        out: files to write, CSV or JSON by their suffix.
+        store: that takes the features of the videos, and has those that no video file holds; None
+            takes one in the run folder.
+        weights: as :func:`extract` takes them; they must be those of the run.
+        device: a torch device.
+        workers: as :func:`extract` takes them.
+        overwrite: replace files that are there.
+        progress: told of every piece of every video.
+
+    Returns:
+        What became of each video, the best first; one that fails does not stop the rest.
+
+    Raises:
+        UserError: a run, videos, weights or files that cannot be used at all.
+    """
+    from .extract.again import extract_again, is_computed
+    from .features.manifest import Manifest
+    from .features.store import FeatureStore
+    from .models.inputs import read_inputs
+    from .models.run import read_heads
+    from .models.scoring import FEATURES, Scored, Scorer
+    from .report.scores import check_files, write_scores
+
+    check_files(out, overwrite)
+    check_device(device)
+    recipe, heads = read_heads(run, device)
+    inputs = read_inputs(run, cure="")
+    specs = [inputs.specs[key] for key in recipe.used()[0].values()]
+    wanted = _to_score(videos, store)
+    # Without a store for them, features that are imported are refused here.
+    again = extract_again(specs if store is None else filter(is_computed, specs), weights)
+    place = store or run / FEATURES
+    if again and place.resolve() == inputs.store.resolve():
+        raise RecipeError(
+            f"--store {place} holds the videos that the run learned from, whose ids must not be "
+            "taken; name another folder, or leave it out"
+        )
+    failures: dict[str, str] = {}
+    for one in again:
+        for outcome in extract(
+            Manifest(wanted),
+            place,
+            one.features,
+            one.weights,
+            precision=one.precision,
+            devices=(device,),
+            flow=one.flow,
+            workers=workers,
+            retry_failed=True,
+            progress=progress,
+        ):
+            why = outcome.failure or ("; ".join(outcome.notes) if outcome.skipped else "")
+            if why:
+                failures.setdefault(outcome.video_id, why)
+    scorer = Scorer.of(run, recipe, heads, inputs, FeatureStore.open(place))
+    found = scorer.score(wanted, failures, _counting("score", progress))
+    scored = Scored.of(run, recipe, inputs, found)
+    for file in out:
+        write_scores(scored, file)
+    return scored
+
+
+def _to_score(words: Sequence[str], store: Path | None) -> tuple[Video, ...]:
+    """The videos that a user means, by ids that are all different."""
+    from .features.errors import StoreError
+    from .features.manifest import Video
+    from .features.store import FeatureStore
+    from .models.scoring import distinct
+
+    known: set[str] = set()
+    if store is not None and any(not Path(word).exists() for word in words):
+        with suppress(StoreError):  # one that is still to be made holds no video
+            opened = FeatureStore.open(store)
+            known = {video for key in opened.keys() for video in opened.videos(key)}
+    videos: list[Video] = []
+    for word in words:
+        is_id = word in known and not Path(word).exists()
+        videos += [Video(word)] if is_id else read_source(Path(word)).videos
+    return distinct(videos)
+
+
 def demo(
     out: Path,
     *,
@@ -562,8 +753,8 @@ def demo(
 ) -> list[Sequence[Row]]:
     """The whole pipeline on generated videos of known skill.
 
-    Writes ``data`` (videos, labels, truth), ``store`` and ``runs`` below a folder. Run again with
-    ``overwrite`` it keeps the features of videos that are the same.
+    Writes ``data`` (videos, labels, truth), ``store``, ``runs`` and ``report.html`` below a folder. Run
+    again with ``overwrite`` it keeps the features of videos that are the same.
 
     Args:
         out: folder to write.
@@ -602,11 +793,19 @@ def demo(
     once = replace(training, seeds=1)  # nothing in RankSVM is random
     shuffling = replace(training, seeds=_DEMO_SHUFFLES, shuffle_pairs=True)
     attention, feature = "rank-aware-attention", ["flow-hist"]
-    return [
+    rows = [
         train(training, feature, attention, runs / attention, _DEMO_SETTINGS, progress=progress),
         train(once, feature, "ranksvm", runs / "ranksvm", progress=progress),
         train(shuffling, feature, attention, runs / "shuffled", _DEMO_SETTINGS, progress=progress),
     ]
+    report(
+        runs / attention,
+        out / DEMO_REPORT,
+        beside=[runs / "ranksvm", runs / "shuffled"],
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return rows
 
 
 def import_dataset(

@@ -484,9 +484,11 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         RecipeError: the folder is no run.
     """
-    below = None if (folder / "recipe.json").exists() else next(_runs_below(folder), None)
-    if below is not None:
-        raise RecipeError(f"{folder} holds several runs; name one of them, for example {below}")
+    if not (folder / "recipe.json").exists():
+        below = next(_runs_below(folder), None)
+        if below is not None:
+            raise RecipeError(f"{folder} holds several runs; name one of them, for example {below}")
+        raise RecipeError(f"{folder} is no run; name a folder that 'aqakit train' wrote")
     try:
         return Recipe.from_json((folder / "recipe.json").read_text())
     except (OSError, UnicodeDecodeError, RecipeError) as error:

@@ -78,18 +78,21 @@ class ScoredVideo:
     """What became of a new video.
 
     Args:
-        id: of it.
-        path: of its file; None where only its features are known.
+        video: by its id in the store; without a path where only its features are known.
         placed: its score and place; None where there is none.
         notes: what a careful person wants to know, a few words each.
         failure: why it has no score, one line; empty where it has one.
     """
 
-    id: str
-    path: Path | None
+    video: Video
     placed: Placed | None = None
     notes: tuple[str, ...] = ()
     failure: str = ""
+
+    @property
+    def id(self) -> str:
+        """Of the video."""
+        return self.video.id
 
 
 @dataclass(frozen=True)
@@ -264,9 +267,7 @@ class Scorer:
             lacking = [key for key, ids in there.items() if video.id not in ids]
             failure = failures.get(video.id) or self._lack(video, lacking)
             found.append(
-                ScoredVideo(video.id, video.path, failure=failure)
-                if failure
-                else self._scored(video, keys)
+                ScoredVideo(video, failure=failure) if failure else self._scored(video, keys)
             )
             on_video(number, len(videos), video.id)
         return sorted(found, key=lambda one: -one.placed.score if one.placed else math.inf)
@@ -289,9 +290,9 @@ class Scorer:
             itself = self._trained_as(*next(iter(stored.items())))
             placed = self.reference.place(scores, itself)
             notes = self._notes(placed, itself, stored)
-            return ScoredVideo(video.id, video.path, placed, tuple(dict.fromkeys(notes)))
+            return ScoredVideo(video, placed, tuple(dict.fromkeys(notes)))
         except UserError as error:
-            return ScoredVideo(video.id, video.path, failure=str(error))
+            return ScoredVideo(video, failure=str(error))
 
     def _trained_as(self, key: FeatureKey, stored: Feature) -> str | None:
         """The training video that has the same file and stretch; None where no one has."""

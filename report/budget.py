@@ -2,7 +2,7 @@
 
 A page is one file that is mailed and opened on a phone, so it stays below :data:`LIMIT_BYTES`. Text and
 curves come first; then a thumbnail of each video, pictures of its moments, and copies to play of as many
-as still fit, those of the test part before others and the better ones before worse.
+as still fit: new videos, then those of the test part, then others, and of each the better ones first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -72,8 +72,13 @@ def _jpeg_bytes(width: int) -> float:
 
 
 def by_interest(entries: Sequence[Entry]) -> list[int]:
-    """Places of entries in the order in which room is given: tested ones first, better ones first."""
-    return sorted(range(len(entries)), key=lambda n: ("test" not in entries[n].part, n))
+    """Places of entries in the order in which room is given: new and tested ones, better ones first."""
+
+    def turn(place: int) -> tuple[int, int]:
+        part = entries[place].part
+        return (0 if part == "new" else 1 if "test" in part else 2), place
+
+    return sorted(range(len(entries)), key=turn)
 
 
 def copies_that_fit(wanted: Iterable[tuple[int, float]], room_bytes: float) -> list[int]:

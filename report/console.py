@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from ..models.batch import Ended
     from ..models.recipe_file import PaperRow
     from ..models.row import Row
+    from ..models.scoring import Neighbour, Placed, Scored
     from ..models.table import ResultTable
+    from .page import Page
 
 from ..features.dataset import count_tasks
 from .cells import interval, number, remarks, shared, spread
@@ -247,6 +250,60 @@ def print_ended(console: Console, ended: Sequence[Ended]) -> None:
     )
 
 
+def print_scores(console: Console, scored: Scored) -> None:
+    """New videos, the best first; then what is to be known of each, and those without a score."""
+    placed = [(video.id, video.placed) for video in scored.videos if video.placed is not None]
+    table = _table("video", "score", "place", "better than", "next better", "next worse")
+    for id, one in placed:
+        table.add_row(
+            *map(Text, (id, _score(one), _place(one), f"{one.percentile:.0f} %")),
+            *map(Text, (_neighbour(one.better), _neighbour(one.worse))),
+        )
+    if placed:
+        console.print(table)
+    for video in scored.videos:
+        for note in video.notes:
+            console.print(Text(f"{video.id}: {note}"), soft_wrap=True)
+    for video in scored.videos:
+        if video.failure:
+            console.print(Text(f"failed: {video.id}: {video.failure}"), soft_wrap=True)
+    if placed:
+        for sentence in _how_scored(scored, placed[0][1]):
+            console.print(sentence)
+    console.print(f"{len(placed)} scored, {len(scored.videos) - len(placed)} failed")
+
+
+def _score(one: Placed) -> str:
+    own = "" if math.isnan(one.deviation) else f" ± {one.deviation:.3f}"
+    return f"{one.score:.3f}{own}"
+
+
+def _place(one: Placed) -> str:
+    best, worst = one.seed_ranks
+    return f"{one.rank} of {one.of}" + f" ({best} to {worst})" * (best != worst)
+
+
+def _neighbour(one: Neighbour | None) -> str:
+    if one is None:
+        return "none"
+    return one.id if math.isnan(one.label) else f"{one.id} (label {one.label:g})"
+
+
+def _how_scored(scored: Scored, one: Placed) -> Iterator[str]:
+    several = len(scored.seeds) > 1
+    yield (
+        "place among the training videos and the video itself, and than how many of them it is better"
+        + "; in brackets the best and the worst place by a single seed" * several
+    )
+    if scored.scaled:
+        yield "score on the scale of the labels" + ", mean ± deviation over seeds" * several
+    else:
+        yield (
+            "score on a scale on which training videos have mean 0 and deviation 1"
+            + "; mean ± deviation over seeds" * several
+        )
+
+
 def print_datasets(console: Console, datasets: Mapping[str, str]) -> None:
     """What can be imported."""
     table = _table("dataset", "what is read")
@@ -304,6 +361,20 @@ def _recipe_lines(row: PaperRow) -> Iterator[str]:
     for figure in row.reported:
         where = f"{figure.dataset}, {figure.task}"
         yield f"the paper's {figure.metric} on {where}: {figure.value:g}  ({figure.source})"
+
+
+def print_report(console: Console, page: Page, path: Path) -> None:
+    """Where a page is, how large, and what it lacks."""
+    told = sum(entry.story is not None for entry in page.entries)
+    played = sum(bool(entry.film.copy or entry.film.link) for entry in page.entries)
+    size = _megabytes(path.stat().st_size)
+    console.print(
+        Text(f"{path}: {len(page.entries)} videos, {told} explained, {played} to play, {size} MB"),
+        soft_wrap=True,
+    )
+    lacking = [entry.untold or entry.film.missing for entry in page.entries]
+    for reason, count in Counter(filter(None, lacking)).most_common(3):
+        console.print(Text(f"{count} of them: {reason}"), soft_wrap=True)
 
 
 def print_weights(console: Console, files: Sequence[WeightsFile]) -> None:

@@ -5,6 +5,7 @@ What the folder alone knows is here; what only the store knows, the explanations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 from ..features import plugins
 from ..features.errors import RecipeError
 from ..features.table import shortened
-from ..models.batch import BATCH
 from ..models.head import HEADS
 from ..models.recipe import NO_FITTING, Recipe
 from ..models.result import Predictions, read_predictions
 from ..models.row import Row
 from ..models.run import read_recipe, read_rows
 from ..models.standing import merge_seeds, ranks
+from .newcomers import Newcomer
 from .page import Entry, Page, Plane, Story
 from .warnings import warnings_of
 
@@ -55,7 +56,7 @@ class Told:
     untold: str
 
 
-def page_of(run: Path, beside: Sequence[Path], told: Told) -> Page:
+def page_of(run: Path, beside: Sequence[Path], told: Told, new: Sequence[Newcomer] = ()) -> Page:
     """The values of a run's page, without films.
 
     Args:
@@ -63,6 +64,7 @@ def page_of(run: Path, beside: Sequence[Path], told: Told) -> Page:
         beside: other runs on the same test, whose rows are to stand in the table; one that comes
             again, or is the run itself, stands there once.
         told: what could be explained.
+        new: videos to be ranked among the run's own.
 
     Raises:
         RecipeError: a folder is no run that can be read, or one beside tests other videos or pairs.
@@ -70,7 +72,7 @@ def page_of(run: Path, beside: Sequence[Path], told: Told) -> Page:
     """
     kept = _read(run)
     others = _others(kept, beside)
-    entries = _entries(kept, told)
+    entries = _entries(kept, told, new)
     noise = [other.rows[0] for other in others if other.recipe.shuffled]
     return Page(
         title=kept.recipe.title,
@@ -108,14 +110,8 @@ class _Kept:
 
 
 def _read(folder: Path) -> _Kept:
-    if (folder / BATCH).exists():
-        runs = sorted(path.parent for path in folder.rglob("recipe.json"))
-        such = f", such as {runs[0]}" if runs else ""
-        raise RecipeError(f"{folder} is a batch of runs; name one of the runs in it{such}")
-    if not (folder / "recipe.json").exists():
-        raise RecipeError(f"{folder} is no run; name a folder that 'aqakit train' wrote")
-    rows, found = read_rows(folder), read_predictions(folder, everyone=True)
-    return _Kept(folder, read_recipe(folder), rows, found)
+    recipe = read_recipe(folder)
+    return _Kept(folder, recipe, read_rows(folder), read_predictions(folder, everyone=True))
 
 
 def _others(kept: _Kept, beside: Sequence[Path]) -> list[_Kept]:
@@ -143,34 +139,55 @@ def _own_rows(runs: Sequence[_Kept]) -> list[Row]:
     ]
 
 
-def _entries(kept: _Kept, told: Told) -> list[Entry]:
+def _entries(kept: _Kept, told: Told, new: Sequence[Newcomer]) -> list[Entry]:
     """All videos, the best first; of equal ones, as the run has them."""
+    unordered = [*_own_entries(kept, told), *(_new_entry(one, told, kept.recipe) for one in new)]
+    scores = np.array([entry.score for entry in unordered])
+    rank = ranks(scores, scores)
+    ordered = [
+        replace(unordered[place], rank=int(rank[place]))
+        for place in np.argsort(-scores, kind="stable")
+    ]
+    return _with_rivals(ordered)
+
+
+def _own_entries(kept: _Kept, told: Told) -> Iterator[Entry]:
     found, recipe = kept.found, kept.recipe
     scores, deviations = _merged(kept)
-    rank = ranks(scores, scores)
     won, met = _won(told.pairs)
     agreed, tested = _agreed(scores, found.pairs)
-    entries = []
-    for place in np.argsort(-scores, kind="stable"):
-        id = found.ids[place]
+    for place, id in enumerate(found.ids):
         story = told.stories.get(id)
-        entries.append(
-            Entry(
-                id=id,
-                part=found.parts[place],
-                subject=found.subjects[place],
-                task=told.tasks.get(id) or recipe.task,
-                score=float(scores[place]),
-                deviation=float(deviations[place]),
-                rank=int(rank[place]),
-                truth=float(found.truth[place]),
-                won=(won[id], met[id]),
-                agreed=(int(agreed[place]), int(tested[place])),
-                story=story,
-                untold="" if story else told.untold or _NO_STORY,
-            )
+        yield Entry(
+            id=id,
+            part=found.parts[place],
+            subject=found.subjects[place],
+            task=told.tasks.get(id) or recipe.task,
+            score=float(scores[place]),
+            deviation=float(deviations[place]),
+            rank=0,  # known when all are there
+            truth=float(found.truth[place]),
+            won=(won[id], met[id]),
+            agreed=(int(agreed[place]), int(tested[place])),
+            story=story,
+            untold="" if story else told.untold or _NO_STORY,
         )
-    return _with_rivals(entries)
+
+
+def _new_entry(new: Newcomer, told: Told, recipe: Recipe) -> Entry:
+    label = new.video.score
+    return Entry(
+        id=new.id,
+        part="new",
+        subject=new.video.subject or "",
+        task=new.video.task or recipe.task,
+        score=new.placed.score,
+        deviation=new.placed.deviation,
+        rank=0,  # known when all are there
+        truth=math.nan if label is None else label,
+        story=told.stories[new.id],
+        remarks=new.remarks,
+    )
 
 
 def _merged(kept: _Kept) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -326,11 +343,16 @@ def _notes(recipe: Recipe, entries: Sequence[Entry], told: Told) -> Iterator[str
     yield f"Ranks are among all {_count(len(entries), 'video')} of the page{among}."
     if any("train" in entry.part.split("+") for entry in entries):
         yield (
-            "Videos marked train taught the model, so their scores fit their labels better than those "
+            "Videos marked trained taught the model, so their scores fit their labels better than those "
             "of new videos will."
         )
+    if any(entry.part == "new" for entry in entries):
+        yield (
+            "Videos marked new were scored for this page; the run neither learned from them nor was it "
+            "tested on them."
+        )
     if any(np.isfinite(entry.truth) for entry in entries):
-        yield "Truth is the label that the manifest gives a video."
+        yield "Label is the score that the manifest gives a video."
     if told.pairs:
         yield "Won counts the labelled pairs of a video in which it is the better one."
     yield (

@@ -32,8 +32,8 @@ class Filming:
 
     Args:
         take: takes pictures of several videos, in order.
-        videos: of the manifest, by id.
-        absent: why no video can be shown at all, one sentence; empty where they can.
+        videos: by id.
+        absent: why others cannot be shown, one sentence; empty where the manifest could be read.
         link_from: folder of the page, where it is to refer to the files; None copies them into it.
     """
 
@@ -66,16 +66,17 @@ def with_films(page: Page, text_bytes: int, filming: Filming, progress: Show = s
 
 
 def _why_missing(entry: Entry, filming: Filming) -> str:
-    if filming.absent:
-        return filming.absent
     video = filming.videos.get(entry.id)
     if video is None:
-        return "The manifest does not list this video any more, so there is nothing to play."
+        return filming.absent or _NOT_LISTED
     if video.path is None:
         return "The manifest names no file of this video, so there is nothing to play."
     if not video.path.exists():
         return f"The file {video.path} is not there: it was moved, renamed or deleted."
     return ""
+
+
+_NOT_LISTED = "The manifest does not list this video any more, so there is nothing to play."
 
 
 def _most_moments(entries: Sequence[Entry]) -> int:

@@ -97,7 +97,7 @@ class Entry:
 
     Args:
         id: any text.
-        part: ``train``, ``val``, ``test``, or several joined by ``+``.
+        part: ``train``, ``val``, ``test``, or several joined by ``+``; ``new`` of a video that is in none.
         subject: who performs it; empty where unknown.
         task: what is performed; empty where unknown.
         score: of the model, one number for all seeds (``models/standing.py``).
@@ -111,6 +111,7 @@ class Entry:
         film: what can be played.
         rival: place, in the list of entries, of the better-ranked video that it is first compared
             with; None of the best.
+        remarks: what a careful person wants to know of the score, a few words each.
     """
 
     id: str
@@ -127,6 +128,7 @@ class Entry:
     untold: str = ""
     film: Film = Film()
     rival: int | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ PARTS = {
     "val": Part("validation", "diamond"),
     "both": Part("test, but seen", "triangle"),
     "test": Part("test", "circle"),
+    "new": Part("new", "plus"),
 }
 
 
@@ -273,12 +274,12 @@ def part_of(part: str) -> str:
     """Which of :data:`PARTS` a video is in.
 
     Args:
-        part: of an entry: ``train``, ``val``, ``test``, several joined by ``+``, or empty.
+        part: of an entry: ``train``, ``val``, ``test``, several joined by ``+``, ``new``, or empty.
     """
     own = set(part.split("+"))
     if "test" in own:
         return "test" if own == {"test"} else "both"
-    return next((name for name in ("train", "val") if name in own), "unused")
+    return next((name for name in ("new", "train", "val") if name in own), "unused")
 
 
 def _keys(entries: Sequence[Entry], look: str) -> list[Key]:

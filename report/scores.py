@@ -69,7 +69,7 @@ def _cells(video: ScoredVideo, seeds: Sequence[int]) -> dict[str, Any]:
     own = known.get("seeds", (None,) * len(seeds))
     return {
         "id": video.id,
-        "path": video.path,
+        "path": video.video.path,
         **{name: known.get(name) for name in ("score", "deviation", "rank", "of")},
         "best_seed_rank": best,
         "worst_seed_rank": worst,
@@ -106,7 +106,7 @@ def _as_json(scored: Scored) -> str:
 
 
 def _record(video: ScoredVideo, seeds: Sequence[int]) -> dict[str, Any]:
-    path = None if video.path is None else str(video.path)
+    path = None if video.video.path is None else str(video.video.path)
     known: dict[str, Any] = {"id": video.id, "path": path}
     if video.placed is not None:
         placed = asdict(video.placed)

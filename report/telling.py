@@ -1,5 +1,6 @@
 """What a trained head makes of the videos of its run, as far as its store and manifest are still there."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from ..features.errors import UserError
 from ..features.manifest import Manifest, Pair, Video
 from ..features.store import FeatureStore
+from ..models.data import VideoFeatures
 from ..models.embedding import FEWEST_FOR_TSNE
 from ..models.explanations import Explained, explain_all
 from ..models.head import Head
@@ -46,48 +48,64 @@ def read_labels(manifest: Path, pairs: Path | None) -> Labelled:
     return Labelled(labels.videos, labels.pairs)
 
 
+def load_known(
+    recipe: Recipe, labelled: Labelled, manifest: Path, store: Path, ids: Collection[str]
+) -> tuple[list[VideoFeatures], str]:
+    """The features of a run's own videos that are there, or why none is.
+
+    Args:
+        recipe: of the run.
+        labelled: videos of its manifest.
+        manifest: that they are of, for messages.
+        store: folder of their features.
+        ids: of the videos of the run.
+
+    Returns:
+        Features, and one sentence; one of the two is empty.
+    """
+    if labelled.absent:
+        return [], labelled.absent
+    try:
+        opened = FeatureStore.open(store)
+        scoring, _ = recipe.used()
+        there = having(opened, recipe).intersection(ids)
+        videos = [video for video in labelled.videos if video.id in there]
+        loaded = load(opened, scoring, videos, manifest)
+    except UserError as error:
+        return [], (
+            f"The features of the run cannot be used: {_sentence(error)} If the store has moved, make "
+            "this page again with --store."
+        )
+    if not loaded:
+        return [], f"{store} holds no {recipe.feature_text} features of these videos."
+    return loaded, ""
+
+
 def tell(
     recipe: Recipe,
     head: Head,
     seed: int,
+    videos: Sequence[VideoFeatures],
     labelled: Labelled,
-    manifest: Path,
-    store: Path,
+    untold: str,
 ) -> Told:
-    """What the head of one seed makes of each video of its manifest.
+    """What the head of one seed makes of videos.
 
     Args:
         recipe: of the run.
         head: of the seed.
         seed: of the head.
-        labelled: videos.
-        manifest: that they are of, for messages.
-        store: folder of their features.
+        videos: with their features.
+        labelled: the run's own.
+        untold: why nothing is told of others, one sentence.
     """
     tasks = {video.id: video.task for video in labelled.videos if video.task}
-    pairs = labelled.pairs
-    if labelled.absent:
-        return Told({}, None, {}, tasks, pairs, seed, labelled.absent)
-    try:
-        opened = FeatureStore.open(store)
-        scoring, _ = recipe.used()
-        there = having(opened, recipe)
-        videos = [v for v in labelled.videos if v.id in there]
-        loaded = load(opened, scoring, videos, manifest)
-    except UserError as error:
-        untold = (
-            f"The features of the run cannot be used: {_sentence(error)} If the store has moved, make "
-            "this page again with --store."
-        )
-        return Told({}, None, {}, tasks, pairs, seed, untold)
     if not videos:
-        untold = f"{store} holds no {recipe.feature_text} features of these videos."
-        return Told({}, None, {}, tasks, pairs, seed, untold)
-    explained = explain_all(head, loaded)
+        return Told({}, None, {}, tasks, labelled.pairs, seed, untold)
+    explained = explain_all(head, videos)
     readings = readings_of(recipe.head)
     stories = {id: story_of(one, readings) for id, one in explained.explanations.items()}
-    plane = _plane(explained)
-    return Told(stories, plane, explained.tables, tasks, pairs, seed, "")
+    return Told(stories, _plane(explained), explained.tables, tasks, labelled.pairs, seed, untold)
 
 
 def _plane(explained: Explained) -> tuple[str, NDArray[np.float64]] | None:

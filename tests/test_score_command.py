@@ -345,7 +345,7 @@ def test_what_is_no_run_that_can_score_is_one_line(project: Path) -> None:
         f"{project / 'batch'} holds several runs; name one of them, for example "
     )
     done("score", line.rpartition("for example ")[2], new)
-    assert "is no run that can be read" in one_line(aqakit("score", project / "data", new))
+    assert "is no run; name a folder" in one_line(aqakit("score", project / "data", new))
     for damage, line in {
         "seed-1/head.safetensors": "train it again",
         "predictions.csv": "train it again",

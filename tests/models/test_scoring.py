@@ -350,8 +350,8 @@ def test_ids_that_stay_equal_are_one_line() -> None:
 
 def test_all_is_said_of_the_run(tmp_path: Path) -> None:
     chosen, inputs = recipe(), scorer(tmp_path).inputs
-    found = Scored.of(tmp_path, chosen, inputs, [ScoredVideo("v", None)])
+    found = Scored.of(tmp_path, chosen, inputs, [ScoredVideo(Video("v"))])
     assert found == Scored(
         tmp_path, "ranksvm", {"features": SPEC.key}, {SPEC.key: "none"}, (0,), False,
-        (ScoredVideo("v", None),),
+        (ScoredVideo(Video("v")),),
     )  # fmt: skip

@@ -50,9 +50,10 @@ def bytes_of(found: list[Pictures]) -> int:
     )
 
 
-def test_tested_videos_come_first_and_better_ones_before_worse() -> None:
-    entries = [entry(0, "train"), entry(1), entry(2, "val"), entry(3, "train+test")]
-    assert by_interest(entries) == [1, 3, 0, 2]
+def test_new_and_tested_videos_come_first_and_better_ones_before_worse() -> None:
+    parts = ("train", "test", "val", "train+test", "new")
+    entries = [entry(number, part) for number, part in enumerate(parts)]
+    assert by_interest(entries) == [4, 1, 3, 0, 2]
 
 
 def test_few_videos_get_all_their_moments_large_and_many_get_fewer_and_smaller() -> None:
@@ -95,7 +96,9 @@ def test_thumbnails_go_before_moments_and_moments_before_copies() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 50), st.lists(st.integers(0, 50), max_size=4), st.integers(0, 200)),
+        st.tuples(
+            st.integers(0, 50), st.lists(st.integers(0, 50), max_size=4), st.integers(0, 200)
+        ),
         max_size=8,
     ),
     st.integers(0, 1000),

@@ -343,8 +343,8 @@ def test_notes_say_how_the_numbers_of_this_page_were_made(tmp_path: Path) -> Non
     own = notes(run)
     assert "mean 0 and deviation 1 over the training videos, then averaged over 2 seeds" in own
     assert "Ranks are among all 8 videos of the page." in own
-    assert "Videos marked train" in own
-    assert "Truth is the label" in own
+    assert "Videos marked trained" in own
+    assert "Label is the score" in own
     assert "Agreed counts" in own
     assert "Won counts" not in own
     assert "moments" not in own
@@ -405,15 +405,11 @@ def test_what_is_no_run_is_named_with_its_cure(tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     assert message(absent) == f"{absent} is no run; name a folder that 'aqakit train' wrote"
     batch = tmp_path / "batch"
-    write(batch / "b" / "seed-0")
-    write(batch / "a" / "seed-0")
-    (batch / "batch.json").write_text("{}")
+    for name in ("b", "a"):
+        write(batch / name)
     assert message(batch) == (
-        f"{batch} is a batch of runs; name one of the runs in it, such as {batch / 'a' / 'seed-0'}"
+        f"{batch} holds several runs; name one of them, for example {batch / 'a'}"
     )
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "batch.json").write_text("{}")
-    assert message(tmp_path / "empty").endswith("name one of the runs in it")
 
 
 @pytest.mark.parametrize(

@@ -152,8 +152,9 @@ def test_each_reason_why_nothing_can_be_played(videos: dict[str, Video], tmp_pat
     assert "names no file" in said[1]
     assert "does not list this video" in said[2]
     assert "0 of 3 videos can be played" in shown.notes[-1]
-    shown = with_films(whole, 0, Filming(Camera(), videos, absent="All is gone."))
-    assert {entry.film.missing for entry in shown.entries} == {"All is gone."}
+    only = {"v2": videos["v2"]}
+    shown = with_films(whole, 0, Filming(Camera(), only, absent="All is gone."))
+    assert [entry.film.missing for entry in shown.entries] == ["All is gone.", "All is gone.", ""]
     broken = with_films(whole, 0, Filming(Camera(fault="It is broken."), videos))
     assert {entry.film.missing for entry in broken.entries} == {"It is broken."}
     assert {entry.film.fault for entry in broken.entries} == {""}

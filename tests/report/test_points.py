@@ -72,7 +72,7 @@ def test_every_video_with_both_numbers_is_drawn_inside_the_plot(
 
 
 def test_signs_say_what_a_video_was_used_for() -> None:
-    parts = ["train", "val", "test", "train+test", "", "val+test", "train+val"]
+    parts = ["train", "val", "test", "train+test", "", "val+test", "train+val", "new"]
     entries = [entry(float(place), float(place), part) for place, part in enumerate(parts)]
     content = drawn(score_figure(page(entries)))
     shapes = {p.video: (group.part, group.shape) for group in content.groups for p in group.points}
@@ -84,12 +84,15 @@ def test_signs_say_what_a_video_was_used_for() -> None:
         4: ("unused", "cross"),
         5: ("both", "triangle"),
         6: ("train", "square"),
+        7: ("new", "plus"),
     }
     # What is drawn last lies on top.
-    assert [group.part for group in content.groups] == ["train", "unused", "val", "both", "test"]
+    drawn_parts = [group.part for group in content.groups]
+    assert drawn_parts == ["train", "unused", "val", "both", "test", "new"]
     words = [key.words for key in content.panel.keys]
-    assert words == ["1 test", "2 test, but seen", "1 validation", "1 unused", "2 training"]
-    assert content.panel.keys[0].look == "plain test"
+    used = ["1 test", "2 test, but seen", "1 validation", "1 unused", "2 training"]
+    assert words == ["1 new", *used]
+    assert content.panel.keys[1].look == "plain test"
 
 
 def test_a_point_says_who_it_is() -> None:

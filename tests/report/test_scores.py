@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from aqakit.features.errors import RecipeError, StoreError
+from aqakit.features.manifest import Video
 from aqakit.models.scoring import Neighbour, Placed, Scored, ScoredVideo
 from aqakit.report.console import print_scores
 from aqakit.report.scores import check_files, write_scores
@@ -26,9 +27,11 @@ SCORED = Scored(
     (0, 5),
     False,
     (
-        ScoredVideo('a,"b" 🏊 <i>', Path("videos/a.mp4"), BEST, ("longer", "damaged; badly")),
-        ScoredVideo("b\udcff", Path("b\udcff.mp4"), WORST),
-        ScoredVideo("c", None, failure="c.mp4 is empty"),
+        ScoredVideo(
+            Video('a,"b" 🏊 <i>', Path("videos/a.mp4")), BEST, ("longer", "damaged; badly")
+        ),
+        ScoredVideo(Video("b\udcff", Path("b\udcff.mp4")), WORST),
+        ScoredVideo(Video("c", None), failure="c.mp4 is empty"),
     ),
 )
 
@@ -146,7 +149,9 @@ def printed(scored: Scored) -> list[str]:
 
 
 def test_a_terminal_shows_places_notes_and_failures() -> None:
-    scored = replace(SCORED, videos=(replace(SCORED.videos[0], id="[b]a"), *SCORED.videos[2:]))
+    scored = replace(
+        SCORED, videos=(replace(SCORED.videos[0], video=Video("[b]a")), *SCORED.videos[2:])
+    )
     header, _, row, *rest = printed(scored)
     assert header.split("  ")[0].strip() == "video"
     assert " ".join(row.split()) == "[b]a 0.333 ± 0.250 1 of 9 (1 to 2) 88 % none t7"
@@ -156,7 +161,9 @@ def test_a_terminal_shows_places_notes_and_failures() -> None:
 
 
 def test_one_seed_has_neither_spread_nor_range() -> None:
-    one = replace(SCORED, seeds=(0,), scaled=True, videos=(replace(SCORED.videos[1], id="b"),))
+    one = replace(
+        SCORED, seeds=(0,), scaled=True, videos=(replace(SCORED.videos[1], video=Video("b")),)
+    )
     _, _, row, place, score, counts = printed(one)
     assert " ".join(row.split()) == "b -1.500 9 of 9 0 % t1 (label 12.5) none"
     assert "seed" not in place

@@ -12,10 +12,9 @@ from aqakit.features.source import Source
 from aqakit.features.spec import FeatureSpec
 from aqakit.features.store import FeatureStore
 from aqakit.models.embedding import FEWEST_FOR_TSNE, project
-from aqakit.models.head import Head
-from aqakit.models.recipe import Recipe
 from aqakit.models.run import read_head
-from aqakit.report.telling import Labelled, read_labels, tell
+from aqakit.report.dossier import Told
+from aqakit.report.telling import Labelled, load_known, read_labels, tell
 
 SPEC = FeatureSpec("i3d", "rgb", "pool", Sampling.parse("steps-5x1"), "made")
 COUNT = 8
@@ -48,13 +47,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def read(folder: Path, head: str = "rank-aware-attention") -> tuple[Recipe, Head, Labelled]:
-    return *read_head(folder / head, 1), read_labels(folder / "manifest", None)
+def told_of(folder: Path, head: str, labelled: Labelled, store: Path, seed: int = 1) -> Told:
+    recipe, trained = read_head(folder / head, seed)
+    ids = [video.id for video in labelled.videos]
+    manifest = folder / "manifest"
+    videos, untold = load_known(recipe, labelled, manifest, store, ids)
+    assert bool(videos) != bool(untold)
+    return tell(recipe, trained, seed, videos, labelled, untold)
 
 
 def test_each_video_that_has_features_is_told_of(folder: Path) -> None:
-    recipe, head, labelled = read(folder)
-    told = tell(recipe, head, 1, labelled, folder / "manifest", folder / "store")
+    labelled = read_labels(folder / "manifest", None)
+    told = told_of(folder, "rank-aware-attention", labelled, folder / "store")
     assert list(told.stories) == [f"v{number}" for number in range(COUNT)]
     assert told.untold == ""
     assert told.seed == 1
@@ -67,10 +71,10 @@ def test_each_video_that_has_features_is_told_of(folder: Path) -> None:
 
 
 def test_embeddings_come_to_the_plane_by_the_method_named(folder: Path) -> None:
-    recipe, head, labelled = read(folder, "c3d-lstm")
-    told = tell(recipe, head, 1, labelled, folder / "manifest", folder / "store")
+    labelled = read_labels(folder / "manifest", None)
+    told = told_of(folder, "c3d-lstm", labelled, folder / "store")
     few = Labelled(labelled.videos[: FEWEST_FOR_TSNE - 1], ())
-    fewer = tell(recipe, head, 1, few, folder / "manifest", folder / "store")
+    fewer = told_of(folder, "c3d-lstm", few, folder / "store")
     assert told.plane is not None
     assert (told.plane[0], told.plane[1].shape) == ("t-SNE", (COUNT, 2))
     assert fewer.plane is not None
@@ -80,8 +84,8 @@ def test_embeddings_come_to_the_plane_by_the_method_named(folder: Path) -> None:
 
 
 def test_what_is_not_there_is_said_and_how_to_mend_it(folder: Path, tmp_path: Path) -> None:
-    recipe, head, labelled = read(folder)
-    told = tell(recipe, head, 0, labelled, folder / "manifest", tmp_path / "store")
+    labelled = read_labels(folder / "manifest", None)
+    told = told_of(folder, "rank-aware-attention", labelled, tmp_path / "store")
     assert not told.stories
     assert f"{tmp_path / 'store'}: no feature store here" in told.untold
     assert "make this page again with --store." in told.untold
@@ -89,13 +93,21 @@ def test_what_is_not_there_is_said_and_how_to_mend_it(folder: Path, tmp_path: Pa
     gone = read_labels(tmp_path / "manifest.csv", None)
     assert f"{tmp_path / 'manifest.csv'}" in gone.absent
     assert "make this page again with --manifest." in gone.absent
-    told = tell(recipe, head, 0, gone, tmp_path / "manifest.csv", folder / "store")
+    told = told_of(folder, "rank-aware-attention", gone, folder / "store")
     assert told.untold == gone.absent
     assert not told.stories
 
 
+def test_only_videos_of_the_run_are_told_of(folder: Path) -> None:
+    recipe, head = read_head(folder / "rank-aware-attention", 0)
+    labelled = read_labels(folder / "manifest", None)
+    place = folder / "manifest", folder / "store"
+    videos, untold = load_known(recipe, labelled, *place, ["v2", "v5", "not there"])
+    assert [video.id for video in videos] == ["v2", "v5"]
+    assert list(tell(recipe, head, 0, videos, labelled, untold).stories) == ["v2", "v5"]
+
+
 def test_a_store_without_these_videos_says_so(folder: Path) -> None:
-    recipe, head, _ = read(folder)
     others = Labelled((Video("somebody else"),), ())
-    told = tell(recipe, head, 0, others, folder / "manifest", folder / "store")
+    told = told_of(folder, "rank-aware-attention", others, folder / "store")
     assert told.untold == f"{folder / 'store'} holds no {SPEC.key} features of these videos."
