@@ -19,7 +19,11 @@ def test_the_whole_pipeline_and_once_more(tmp_path: Path, monkeypatch: pytest.Mo
     assert first.exit_code == 0, first.output
     for row in ("rank-aware-attention", "ranksvm", "labels shuffled", "control: constant"):
         assert row in first.output
-    assert {path.name for path in out.iterdir()} == {"data", "store", "runs"}
+    assert {path.name for path in out.iterdir()} == {"data", "store", "runs", "report.html"}
+    assert first.output.splitlines()[-1] == f"what made each score: {out / 'report.html'}"
+    page = (out / "report.html").read_text()
+    assert "labels shuffled" in page
+    assert page.count('src="data:image/jpeg') == 16
     assert len(json.loads((out / "data" / "truth.json").read_text())["videos"]) == 16
     store = FeatureStore.open(out / "store")
     (key,) = store.keys()

@@ -18,6 +18,7 @@ from aqakit.features.source import Source
 from aqakit.features.spec import FeatureSpec, Stream
 from aqakit.features.store import FeatureStore
 from aqakit.models.head import HEADS
+from aqakit.models.reading import reading_of, readings_of
 from aqakit.models.recipe import roles_of
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -141,7 +142,7 @@ def features_of(head: str) -> list[str]:
 
 
 @pytest.mark.parametrize("head", plugins.names(HEADS))
-def test_every_head_trains_and_explains(head: str, folder: Path, tmp_path: Path) -> None:
+def test_every_head_trains_explains_and_has_its_page(head: str, folder: Path, tmp_path: Path) -> None:
     common: list[str | Path] = [folder / "manifest.csv", "--store", folder / "store"]
     run, out = tmp_path / "run", tmp_path / "why"
     words = ["--pairs", str(folder / "pairs.csv"), *features_of(head), *quick(head), *SHORT]
@@ -166,6 +167,16 @@ def test_every_head_trains_and_explains(head: str, folder: Path, tmp_path: Path)
         if "maps" in entry:
             with np.load(out / entry["maps"]) as maps:
                 assert all(maps[name].shape[0] == STEPS for name in maps)
+
+    shown = aqakit("report", run, "--out", tmp_path / "report.html")
+    assert shown.exit_code == 0, shown.output
+    assert f"{VIDEOS} videos, {VIDEOS} explained, 0 to play" in shown.output
+    page = (tmp_path / "report.html").read_text()
+    for name in curves:
+        if name == "faulty":
+            assert '"name":"faulty"' in page
+        else:
+            assert f'"label":"{reading_of(name, readings_of(head)).label}"' in page
 
 
 def one_line(result: Result) -> str:
