@@ -87,6 +87,7 @@ def opening_seconds(page: Path) -> list[float]:
 
 
 def main() -> None:
+    """Make a set, its report, and print the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -142,7 +142,9 @@ def features_of(head: str) -> list[str]:
 
 
 @pytest.mark.parametrize("head", plugins.names(HEADS))
-def test_every_head_trains_explains_and_has_its_page(head: str, folder: Path, tmp_path: Path) -> None:
+def test_every_head_trains_explains_and_has_its_page(
+    head: str, folder: Path, tmp_path: Path
+) -> None:
     common: list[str | Path] = [folder / "manifest.csv", "--store", folder / "store"]
     run, out = tmp_path / "run", tmp_path / "why"
     words = ["--pairs", str(folder / "pairs.csv"), *features_of(head), *quick(head), *SHORT]
@@ -284,7 +286,10 @@ def test_explaining_says_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     words = ["--head", "ranksvm", "--feature", "flow-hist", *SHORT]
     assert aqakit("train", *common, *words, "--out", run).exit_code == 0
     cases: dict[str, list[str | Path]] = {
-        "is no run": [tmp_path, *common, "--out", tmp_path / "a"],
+        "is no run; name a folder": [folder, *common, "--out", tmp_path / "a"],
+        f"holds several runs; name one of them, for example {run}": [
+            *(tmp_path, *common, "--out", tmp_path / "a")
+        ],
         "no video 'v99' in": [run, *common, "--out", tmp_path / "a", "--video", "v99"],
         "has no seed 7; choose one of: 0": [run, *common, "--out", tmp_path / "a", "--seed", "7"],
         "is there already": [run, *common, "--out", run],
