@@ -17,9 +17,10 @@ _RESERVE = 0.03
 # Base64 writes three bytes as four characters.
 _GROWTH = 4 / 3
 # Share of what text leaves that pictures of moments may take; copies get what is left then.
-_STILLS = 0.4
-# Bytes of a JPEG, a pixel of its width squared; textured pictures of 120 to 480 pixels take less.
-_BYTES_A_SQUARED_PIXEL = 0.2
+_STILLS = 0.5
+# Bytes of a JPEG by its squared width: as much as textured pictures of 120 to 480 pixels take; others
+# take a third of it.
+_BYTES_A_SQUARED_PIXEL = 0.14
 _STILL_WIDTHS = (480, 320, 240, 160)
 # A value of a curve, 16 bits in base64.
 _BYTES_A_VALUE = 3
