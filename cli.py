@@ -511,6 +511,9 @@ def explain(run: Path, manifest: Path, store: Path, out: Path, **options: Any) -
     metavar="VIDEO",
     help="A new video, a folder of such or a manifest, to be scored and shown too. Repeatable.",
 )
+@click.option(
+    "--new-store", type=_path, help="Folder for the features of new videos; see --store of 'score'."
+)
 @click.option("--weights", multiple=True, help="For the features of new videos; see 'score'.")
 @click.option(
     "--link-videos",

@@ -568,6 +568,7 @@ def report(
     pairs: Path | None = None,
     beside: Sequence[Path] = (),
     new: Sequence[str] = (),
+    new_store: Path | None = None,
     weights: Sequence[str] = (),
     link_videos: bool = False,
     seed: int | None = None,
@@ -587,6 +588,7 @@ def report(
         pairs: list of pairs.
         beside: further runs on the same test videos, for the table.
         new: videos to be scored and shown among the run's own, as :func:`score` takes them.
+        new_store: for their features, likewise.
         weights: for their features, likewise.
         link_videos: play the videos' own files rather than copies inside the page.
         seed: of the training to explain; None takes the run's first.
@@ -601,46 +603,50 @@ def report(
         UserError: no run that can be read, or a file that cannot be written.
     """
     from .extract.pictures import take_all
-    from .features.durable import replacing, write_all, write_errors
+    from .features.durable import check_writable, replacing, write_all, write_errors
     from .features.store import FeatureStore
-    from .models.inputs import read_inputs
+    from .models.inputs import INPUTS, read_inputs
     from .models.result import read_predictions
     from .models.run import read_head
     from .models.scoring import FEATURES
-    from .report.budget import with_stories_that_fit
     from .report.dossier import page_of
-    from .report.films import Filming, with_films
+    from .report.films import Filming
+    from .report.fitting import fitted
     from .report.newcomers import load_new, newcomers
-    from .report.render import render
     from .report.telling import load_known, read_labels, tell
 
+    if out.is_dir():
+        raise RecipeError(f"{out} is a folder; name a file, for example {out / 'report.html'}")
     if out.exists() and not overwrite:
         raise RecipeError(f"{out} is there already; name another file, or give --overwrite")
+    check_writable(out)
     check_device(device)
     recipe, head = read_head(run, seed, device)
-    if manifest is None or store is None:
+    # Runs of before inputs were kept need both to be named.
+    if manifest is None or store is None or (run / INPUTS).exists():
         inputs = read_inputs(run)
-        pairs = inputs.pairs if manifest is None and pairs is None else pairs
+        pairs = pairs or inputs.pairs
         manifest, store = manifest or inputs.manifest, store or inputs.store
     ids = read_predictions(run, everyone=True).ids
     labelled = read_labels(manifest, pairs)
     videos, untold = load_known(recipe, labelled, manifest, store, ids)
-    scored = score(run, new, weights=weights, device=device, progress=progress) if new else None
+    scored = None
+    if new:
+        scored = score(run, new, store=new_store, weights=weights, device=device, progress=progress)
     joined = newcomers(scored, ids) if scored else []
     if joined:
-        videos += load_new(recipe, FeatureStore.open(run / FEATURES), joined)
+        videos += load_new(recipe, FeatureStore.open(new_store or run / FEATURES), joined)
     chosen = recipe.seeds[0] if seed is None else seed
     page = page_of(run, beside, tell(recipe, head, chosen, videos, labelled, untold), joined)
-    page = with_stories_that_fit(page)
     filming = Filming(
         take_all,
         {v.id: v for v in labelled.videos} | {one.id: one.video for one in joined},
         labelled.absent,
         out.parent if link_videos else None,
     )
-    page = with_films(page, len(render(page)), filming, progress)
+    page, content = fitted(page, filming, progress)
     with replacing(out) as descriptor, write_errors(out):
-        write_all(descriptor, memoryview(render(page).encode()), 0)
+        write_all(descriptor, memoryview(content), 0)
     return page, scored
 
 
@@ -678,9 +684,11 @@ def score(
         UserError: a run, videos, weights or files that cannot be used at all.
     """
     from .extract.again import extract_again, is_computed
+    from .features.durable import check_writable
+    from .features.errors import StoreError
     from .features.manifest import Manifest
     from .features.store import FeatureStore
-    from .models.inputs import read_inputs
+    from .models.inputs import INPUTS, read_inputs
     from .models.run import read_heads
     from .models.scoring import FEATURES, Scored, Scorer
     from .report.scores import check_files, write_scores
@@ -689,11 +697,18 @@ def score(
     check_device(device)
     recipe, heads = read_heads(run, device)
     inputs = read_inputs(run, cure="")
-    specs = [inputs.specs[key] for key in recipe.used()[0].values()]
+    keys = recipe.used()[0].values()
+    if not inputs.specs.keys() >= set(keys):
+        raise RecipeError(f"{run / INPUTS} lacks features of the run; train it again")
+    specs = [inputs.specs[key] for key in keys]
     wanted = _to_score(videos, store)
     # Without a store for them, features that are imported are refused here.
     again = extract_again(specs if store is None else filter(is_computed, specs), weights)
     place = store or run / FEATURES
+    try:
+        check_writable(place / "features")
+    except StoreError as error:
+        raise StoreError(f"{error}, with --store (of a report: --new-store)") from None
     if again and place.resolve() == inputs.store.resolve():
         raise RecipeError(
             f"--store {place} holds the videos that the run learned from, whose ids must not be "

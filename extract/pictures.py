@@ -1,17 +1,15 @@
 """Take pictures of videos for a page: a thumbnail, stills of some moments, a small copy.
 
-Where a copy is wanted, everything comes from one pass over the video. Where it is not, a video with
-an index is jumped about in, and only what lies between a key frame and the moment is decoded.
+Where a copy is made, everything comes from one pass over the video. Where none is, a video with an
+index is jumped about in, and only what lies between a key frame and the moment is decoded.
 """
 
 import math
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
-from pathlib import Path
 
 import av
 import numpy as np
@@ -30,7 +28,7 @@ from .small_copy import Codec, CopyError, SmallCopy, best_codec
 _USUAL = Quality()
 # Times are rounded, and so are rates that are measured by them: 30.3 frames a second are 30.
 _SAME_RATE = 0.05
-# A stretch ends before the frame that its end shows.
+# A stretch ends before the frame that its end shows; and lengths that differ by less are the same.
 _MOMENT = 1e-4
 
 
@@ -60,13 +58,10 @@ def _killed(wish: Wish) -> Pictures:
 def take_pictures(wish: Wish, quality: Quality = _USUAL) -> Pictures:
     """Take the pictures of one video; whatever is wrong with it becomes the fault of the result."""
     try:
-        if not wish.copy:
-            with suppress(CannotSeekError):
-                return _jump_about(wish, quality)
         try:
-            return _Reader(wish, quality, exact=False).read()
-        except TimelineDiffersError:
-            return _Reader(wish, quality, exact=True).read()
+            return _jump_about(wish, quality)
+        except CannotSeekError:
+            return _read(wish, quality)
     except CopyError as error:
         rest = take_pictures(replace(wish, copy=False), quality)
         return replace(rest, fault=rest.fault or str(error))
@@ -76,8 +71,21 @@ def take_pictures(wish: Wish, quality: Quality = _USUAL) -> Pictures:
         return Pictures(fault=unforeseen(wish.path, error))
 
 
+def _read(wish: Wish, quality: Quality) -> Pictures:
+    try:
+        return _Reader(wish, quality, exact=False).read()
+    except TimelineDiffersError:
+        return _Reader(wish, quality, exact=True).read()
+
+
 def _jump_about(wish: Wish, quality: Quality) -> Pictures:
-    """Thumbnail and stills, without reading the whole file."""
+    """Thumbnail and stills, without reading the whole file.
+
+    Raises:
+        CannotSeekError: the file has to be read, or a copy of it is to be made.
+    """
+    if wish.copy and math.isinf(wish.longest_copy_seconds):
+        raise CannotSeekError
     with seeking(wish.path) as video:
         begins, ends = video.begins_seconds, video.ends_seconds
         # What a header says of the end is good enough for its middle, not to cut stills off.
@@ -86,12 +94,17 @@ def _jump_about(wish: Wish, quality: Quality) -> Pictures:
             begins = max(begins, wish.start_seconds)
         if wish.end_seconds is not None:
             ends, last = min(ends, wish.end_seconds), wish.end_seconds - _MOMENT
-        if begins >= ends:
+        if begins >= ends or _copied(wish, ends - begins):
             raise CannotSeekError
         album = _Album(quality, Shrinker(video.pixel_aspect))
         for seconds, still in sorted(_moments(wish, begins, ends), key=itemgetter(0)):
             album.take(video.at(min(max(seconds, begins), last)), still)
     return Pictures(album.thumbnail, album.stills, begins_seconds=begins, seconds=ends - begins)
+
+
+def _copied(wish: Wish, seconds: float) -> bool:
+    """Whether a copy of a stretch that lasts so long is made."""
+    return wish.copy and seconds <= wish.longest_copy_seconds + _MOMENT
 
 
 def _moments(wish: Wish, begins: float, ends: float) -> Iterator[tuple[float, float | None]]:
@@ -171,10 +184,10 @@ class _Reader:
 
         Raises:
             TimelineDiffersError: frames come at other times than the scan says.
-            CopyError: a copy is wanted and cannot be written.
+            CopyError: a copy is to be made and cannot be.
         """
         copy, media_type = None, Pictures.media_type
-        if self._wish.copy:
+        if _copied(self._wish, self._stretch.duration_seconds):
             codec = best_codec()
             copy, media_type = self._read_all(codec), codec.media_type
         else:
@@ -202,17 +215,14 @@ class _Reader:
     def _read_all(self, codec: Codec) -> bytes | None:
         """Take everything in one pass; the copy is None where no frame could be decoded."""
         try:
-            with tempfile.TemporaryDirectory(prefix="aqakit-copy-") as folder:
-                path = Path(folder) / "copy"
-                self._write_copy(path, codec)
-                return path.read_bytes() if path.exists() else None
-        except (av.FFmpegError, OSError) as error:
+            return self._copy(codec)
+        except av.FFmpegError as error:
             raise CopyError(
-                f"{self._wish.path}: no copy of it could be written to {tempfile.gettempdir()} "
-                f"({error.strerror}); free space there"
+                f"{self._wish.path}: no copy of it could be encoded ({error.strerror}); make the "
+                "page with --link-videos"
             ) from None
 
-    def _write_copy(self, path: Path, codec: Codec) -> None:
+    def _copy(self, codec: Codec) -> bytes | None:
         kept = _kept(self._stretch, self._quality.copy_fps)
         fps = len(kept) / self._stretch.duration_seconds
         copy: SmallCopy | None = None
@@ -224,10 +234,9 @@ class _Reader:
                     shown = self._shrinker.shown_size(frame)
                     size = within_short_side(shown, self._quality.copy_height)
                     rate = self._quality.copy_bits_per_second
-                    copy = stack.enter_context(SmallCopy(path, codec, size, fps, rate))
+                    copy = stack.enter_context(SmallCopy(codec, size, fps, rate))
                 copy.add(self._shrinker.video(frame, size), float(self._times[index]))
-            if copy is not None:
-                copy.finish(self._reached)
+            return copy.finish(self._reached) if copy is not None else None
 
     def _decoded(self, first: int, last: int) -> Iterator[tuple[int, VideoFrame]]:
         """Frames of the stretch by number, the wanted ones taken; an error is kept as the fault."""

@@ -3,10 +3,10 @@
 H.264 in MP4 where this FFmpeg can write it, else VP8 in WebM.
 """
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Self
 
 import av
@@ -81,10 +81,9 @@ def best_codec() -> Codec:
 
 
 class SmallCopy:
-    """A video being written; a context that closes the file.
+    """A video being written, in memory: a process that is killed leaves no file behind.
 
     Args:
-        path: to write.
         codec: to write it with.
         size: of all frames.
         fps: of the frames on average.
@@ -92,21 +91,26 @@ class SmallCopy:
             takes more for pictures that are mostly noise.
     """
 
-    def __init__(
-        self, path: Path, codec: Codec, size: Size, fps: float, bits_per_second: int
-    ) -> None:
+    def __init__(self, codec: Codec, size: Size, fps: float, bits_per_second: int) -> None:
         # WebM would number every file anew.
         options = {"fflags": "+bitexact"}
         if codec.container == "mp4":
             # The index in front lets a browser play before it has all.
             options["movflags"] = "+faststart"
-        self._container = av.open(str(path), "w", format=codec.container, options=options)
+        self._file = io.BytesIO()
+        self._container = av.open(
+            self._file, "w", format=codec.container, options=options, io_open=self._read_again
+        )
         rate = max(bits_per_second // 2, bits_per_second - round(_BITS_OF_ENTRY * fps))
         self._stream = _stream(self._container, codec, size, fps, rate)
         self._begins = 0.0
         self._last_pts = -1
         self._next_key = 0
         self._held: Packet[VideoStream] | None = None
+
+    def _read_again(self, *_: object) -> io.BytesIO:
+        """What was written so far, which FFmpeg moves back when it knows the size of the index."""
+        return io.BytesIO(self._file.getvalue())
 
     def __enter__(self) -> Self:
         return self
@@ -127,10 +131,12 @@ class SmallCopy:
         self._last_pts = pts
         self._mux(self._stream.encode(frame))
 
-    def finish(self, seconds: float) -> None:
-        """Write what waits; the last frame is shown until then."""
+    def finish(self, seconds: float) -> bytes:
+        """The whole video, whose last frame is shown until then; no more frames can be added."""
         self._mux(self._stream.encode(None))
         self._let_go(self._ticks(seconds))
+        self._container.close()
+        return self._file.getvalue()
 
     def _ticks(self, seconds: float) -> int:
         return round((seconds - self._begins) / _TICK)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,6 +46,18 @@ def write_errors(path: Path, cure_if_full: str = _KEPT) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}); choose a folder that you may "
             "write to"
         ) from error
+
+
+def check_writable(path: Path) -> None:
+    """Ask before hours of work whether a file or folder can be made.
+
+    Raises:
+        StoreError: it cannot.
+        DiskFullError: no space is left.
+    """
+    with write_errors(path):
+        nearest = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        tempfile.TemporaryDirectory(dir=nearest, prefix=f".{path.name[:50]}.").cleanup()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What may be shown of a video: which pictures are wanted, and what could be taken."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,11 @@ class Wish:
         end_seconds: where it ends; None is the file's own end.
         stills: of which moments; one outside the stretch gets the nearest frame of it.
         copy: whether a small copy that a browser plays is wanted.
+        longest_copy_seconds: a stretch that lasts longer gets none, which is no fault. Of a file
+            with an index its header says how long it lasts.
+
+    Raises:
+        ValueError: longest_copy_seconds is not a number.
     """
 
     path: Path
@@ -65,6 +71,11 @@ class Wish:
     end_seconds: float | None = None
     stills: tuple[float, ...] = ()
     copy: bool = False
+    longest_copy_seconds: float = math.inf
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.longest_copy_seconds):
+            raise ValueError("longest_copy_seconds is nan, no length that others are longer than")
 
 
 @dataclass(frozen=True)

@@ -177,4 +177,13 @@ def _from_run(folder: Path, place: Mapping[str, str]) -> Path:
 def _found(folder: Path, place: Mapping[str, str], whole: bool) -> Path:
     absolute, beside = Path(place["absolute"]), _from_run(folder, place)
     first, second = (beside, absolute) if whole else (absolute, beside)
-    return next((path for path in (first, second) if path.exists()), absolute)
+    return next((path for path in (first, second) if _is_there(path)), absolute)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path leads somewhere; one in a folder that may not be entered leads nowhere."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True

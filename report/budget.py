@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..features.pictures import Pictures, Quality
+from ..models.reading import reading_of
 from .page import Entry, Page, Story
 
 LIMIT_BYTES = 20_000_000
 # What the markup around each picture and the estimates below may be wrong by.
-_RESERVE = 0.03
+RESERVE = 0.03
 # Base64 writes three bytes as four characters.
 _GROWTH = 4 / 3
 # Share of what text leaves that pictures of moments may take; copies get what is left then.
@@ -52,7 +53,7 @@ def plan_pictures(text_bytes: int, videos: int, most_moments: int) -> Plan:
         videos: on the page.
         most_moments: of any of them.
     """
-    room = max(0.0, LIMIT_BYTES * (1 - _RESERVE) - text_bytes) / _GROWTH
+    room = max(0.0, LIMIT_BYTES * (1 - RESERVE) - text_bytes) / _GROWTH
     quality = Quality()
     stills, width = _stills(_STILLS * room / max(1, videos), most_moments)
     used = videos * (_jpeg_bytes(quality.thumbnail_width) + stills * _jpeg_bytes(width))
@@ -127,7 +128,7 @@ def keep_what_fits(pictures: Sequence[Pictures], room_bytes: float) -> list[Pict
     return kept
 
 
-def with_stories_that_fit(page: Page, room_bytes: int = LIMIT_BYTES // 2) -> Page:
+def with_stories_that_fit(page: Page, room_bytes: float) -> Page:
     """The page without the curves for which there is no room.
 
     Details go first, of all videos; then whole stories, of the videos of least interest.
@@ -136,25 +137,27 @@ def with_stories_that_fit(page: Page, room_bytes: int = LIMIT_BYTES // 2) -> Pag
         page: with all stories.
         room_bytes: for their text.
     """
-    entries = list(page.entries)
-    if _text_bytes(entries) > room_bytes:
-        entries = [_without_details(entry) for entry in entries]
+    if _text_bytes(page.entries) <= room_bytes:
+        return page
+    entries = [_without_details(entry) for entry in page.entries]
     left, dropped = _text_bytes(entries), 0
     for place in reversed(by_interest(entries)):
         if left <= room_bytes:
             break
         left -= _story_bytes(entries[place].story)
         dropped += entries[place].story is not None
-        if entries[place].story is not None:
-            entries[place] = replace(entries[place], story=None, untold=_NO_ROOM)
-    if entries == list(page.entries):
-        return page
+        entries[place] = without_story(entries[place])
     said = (
         f"The page is to stay below {LIMIT_BYTES / 1e6:.0f} MB, so curves of single filters are left "
         f"out, and what the head makes of {dropped} of {len(entries)} videos; 'aqakit explain' writes "
         "all of it."
     )
     return replace(page, entries=entries, notes=[*page.notes, said])
+
+
+def without_story(entry: Entry) -> Entry:
+    """The video without what the head makes of it, if it had that, and why."""
+    return entry if entry.story is None else replace(entry, story=None, untold=_NO_ROOM)
 
 
 _NO_ROOM = "There is no room on this page for what the head makes of this video; 'aqakit explain' writes it."
@@ -175,5 +178,6 @@ def _story_bytes(story: Story | None) -> int:
 def _without_details(entry: Entry) -> Entry:
     if entry.story is None:
         return entry
-    kept = {n: c for n, c in entry.story.curves.items() if not entry.story.readings[n].detail}
+    readings = entry.story.readings
+    kept = {n: own for n, own in entry.story.curves.items() if not reading_of(n, readings).detail}
     return replace(entry, story=replace(entry.story, curves=kept))

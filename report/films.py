@@ -24,6 +24,10 @@ from .progress import Show, Step, silent
 Take = Callable[[Sequence[Wish], Quality], Generator[Pictures, None, None]]
 # A video whose length is not known is taken for so long until it was looked at.
 _UNKNOWN_SECONDS = 60.0
+# The end of a video may lie behind the last step that was looked at.
+_LONGER, _TAIL_SECONDS = 1.2, 5.0
+# Each round of copies starts its processes anew; what small copies still leave then is little.
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def with_films(page: Page, text_bytes: int, filming: Filming, progress: Show = s
     kept = keep_what_fits([taken[n] for n in there], plan.room_bytes)
     found = dict(zip(there, kept, strict=True))
     entries = [
-        replace(entry, film=_film(entry, n, filming, missing[n], found.get(n)))
+        replace(entry, film=_film(entry, filming, missing[n], found.get(n)))
         for n, entry in enumerate(page.entries)
     ]
     return replace(page, entries=entries, notes=[*page.notes, *_said(entries, filming)])
@@ -71,8 +75,12 @@ def _why_missing(entry: Entry, filming: Filming) -> str:
         return filming.absent or _NOT_LISTED
     if video.path is None:
         return "The manifest names no file of this video, so there is nothing to play."
-    if not video.path.exists():
+    try:
+        video.path.stat()
+    except FileNotFoundError:
         return f"The file {video.path} is not there: it was moved, renamed or deleted."
+    except OSError as error:
+        return f"The file {video.path} cannot be reached: {error.strerror}."
     return ""
 
 
@@ -92,40 +100,43 @@ class _Taking:
         self._plan = plan
         self._progress = progress
         self._room = float(plan.copies_bytes)
+        self._found: dict[int, Pictures] = {}
 
-    def take(self, places: Sequence[int]) -> dict[int, Pictures]:
-        found: dict[int, Pictures] = {}
+    def take(self, places: Sequence[int]) -> Mapping[int, Pictures]:
+        """By place, the pictures of each video, with a copy of as many as there is room for."""
         waiting = list(places)
-        while waiting:
-            estimates = [(n, self._estimate(n)) for n in waiting]
-            chosen = [] if self._links else copies_that_fit(estimates, self._room)
-            taken = self._round(chosen or waiting, len(places), len(found), copy=bool(chosen))
-            found.update(taken)
-            self._room -= sum(len(each.copy) for each in taken.values() if each.copy)
-            waiting = [n for n in waiting if n not in taken]
-        return found
+        for _ in range(0 if self._filming.link_from else _ROUNDS):
+            chosen = copies_that_fit([(n, self._estimate(n)) for n in waiting], self._room)
+            if not chosen:
+                break
+            self._round(chosen, len(places), copy=True)
+            self._room -= sum(len(self._found[n].copy or b"") for n in chosen)
+            waiting = [n for n in waiting if n not in self._found or self._was_longer(n)]
+        rest = [n for n in waiting if n not in self._found]
+        if rest:
+            self._round(rest, len(places), copy=False)
+        return self._found
 
-    @property
-    def _links(self) -> bool:
-        return self._filming.link_from is not None
-
-    def _round(
-        self, places: Sequence[int], total: int, before: int, copy: bool
-    ) -> dict[int, Pictures]:
+    def _round(self, places: Sequence[int], total: int, copy: bool) -> None:
         wishes = [self._wish(n, copy) for n in places]
-        found: dict[int, Pictures] = {}
         with closing(self._filming.take(wishes, self._plan.quality)) as taken:
             for n, pictures in zip(places, taken, strict=True):
-                found[n] = pictures
-                done = before + len(found)
+                self._found[n] = pictures
+                done = len(self._found)
                 self._progress(Step("pictures", done, total, self._page.entries[n].id))
-        return found
+
+    def _was_longer(self, n: int) -> bool:
+        """Whether a video has no copy only because nobody had known how long it is."""
+        pictures = self._found[n]
+        return pictures.copy is None and not pictures.fault
 
     def _estimate(self, n: int) -> float:
         # As much as a copy may take; see features/pictures.py.
         return self._plan.quality.copy_bits_per_second / 8 * (self._seconds(n) + 1)
 
     def _seconds(self, n: int) -> float:
+        if n in self._found:
+            return self._found[n].seconds
         story = self._page.entries[n].story
         if story is None or not len(story.times):
             return _UNKNOWN_SECONDS
@@ -137,8 +148,14 @@ class _Taking:
         video = self._filming.videos[entry.id]
         assert video.path is not None  # what has none is missing
         moments = shown_moments(entry, self._plan.stills)
-        stills = tuple(moment.centre_seconds for moment in moments)
-        return Wish(video.path, video.start_seconds, video.end_seconds, stills, copy)
+        return Wish(
+            video.path,
+            video.start_seconds,
+            video.end_seconds,
+            tuple(moment.centre_seconds for moment in moments),
+            copy,
+            _LONGER * self._seconds(n) + _TAIL_SECONDS,
+        )
 
 
 def shown_moments(entry: Entry, most: int) -> list[Moment]:
@@ -152,7 +169,7 @@ def shown_moments(entry: Entry, most: int) -> list[Moment]:
     return turns[:most]
 
 
-def _film(entry: Entry, n: int, filming: Filming, missing: str, pictures: Pictures | None) -> Film:
+def _film(entry: Entry, filming: Filming, missing: str, pictures: Pictures | None) -> Film:
     if pictures is None:
         return Film(missing=missing)
     link = ""
@@ -161,7 +178,7 @@ def _film(entry: Entry, n: int, filming: Filming, missing: str, pictures: Pictur
         assert path is not None  # what has none is missing
         link = _url(path, filming.link_from)
     if pictures.copy is None and not link and not pictures.fault:
-        missing = _NO_ROOM
+        missing = NO_ROOM
     elif pictures.copy is None and not link:
         missing = pictures.fault
     return Film(
@@ -176,15 +193,22 @@ def _film(entry: Entry, n: int, filming: Filming, missing: str, pictures: Pictur
     )
 
 
-_NO_ROOM = (
+NO_ROOM = (
     f"The page is to stay below {LIMIT_BYTES / 1e6:.0f} MB and has no room for a copy of this video; "
     "make it with --link-videos to play all of them."
 )
 
 
 def _url(path: Path, folder: Path) -> str:
-    """Relative, so that the page and the file can be moved together."""
-    return quote(os.path.relpath(path.resolve(), folder.resolve()))
+    """Relative, so that the page and the file can be moved together, where no link lies between.
+
+    A browser follows ``..`` by the name of the page's folder, not by the place that a symbolic link in
+    it leads to.
+    """
+    path, folder = path.absolute(), folder.absolute()
+    if folder.resolve() != folder:
+        return path.as_uri()
+    return quote(os.fsencode(os.path.relpath(path, folder)))
 
 
 def _said(entries: Sequence[Entry], filming: Filming) -> list[str]:

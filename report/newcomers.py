@@ -37,17 +37,16 @@ def newcomers(scored: Scored, taken: Collection[str]) -> list[Newcomer]:
         scored: new videos.
         taken: ids of the run's own videos; a new one that has the same is called so.
     """
-    return [
-        Newcomer(
-            f"{one.id} (new)" if one.id in taken else one.id,
-            one.id,
-            one.video,
-            one.placed,
-            one.notes,
-        )
-        for one in scored.videos
-        if one.placed is not None
-    ]
+    known, found = set(taken), []
+    for one in scored.videos:
+        if one.placed is None:
+            continue
+        id = one.id
+        while id in known:
+            id += " (new)"
+        known.add(id)
+        found.append(Newcomer(id, one.id, one.video, one.placed, one.notes))
+    return found
 
 
 def load_new(

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..features.durable import replacing, write_all, write_errors
+from ..features.durable import check_writable, replacing, write_all, write_errors
 from ..features.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def check_files(files: Sequence[Path], overwrite: bool) -> None:
 
     Raises:
         RecipeError: a suffix that means no format, or a file that is there already.
+        StoreError: it cannot be written.
     """
     for file in files:
         if file.suffix.lower() not in _FORMATS:
@@ -34,6 +35,7 @@ def check_files(files: Sequence[Path], overwrite: bool) -> None:
             raise RecipeError(
                 f"--out {file} is there already; name another file, or give --overwrite"
             )
+        check_writable(file)
 
 
 def write_scores(scored: Scored, file: Path) -> None:

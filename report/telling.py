@@ -29,23 +29,32 @@ class Labelled:
         videos: in its order.
         pairs: better and worse video, by id, as listed; empty where pairs follow from scores.
         absent: why it cannot be read, one sentence; empty where it can.
+        unpaired: why the list of pairs cannot be read, one sentence; empty where it can.
     """
 
     videos: tuple[Video, ...] = ()
     pairs: tuple[Pair, ...] = ()
     absent: str = ""
+    unpaired: str = ""
 
 
 def read_labels(manifest: Path, pairs: Path | None) -> Labelled:
     """The videos and pairs that a run was trained on, or why they cannot be had."""
     try:
-        labels = Manifest.read(manifest, pairs)
+        videos = Manifest.read(manifest).videos
     except UserError as error:
         return Labelled(
             absent=f"The manifest that the run was trained on cannot be used: {_sentence(error)} If it "
             "has moved, make this page again with --manifest."
         )
-    return Labelled(labels.videos, labels.pairs)
+    try:
+        return Labelled(videos, Manifest.read(manifest, pairs).pairs)
+    except UserError as error:
+        return Labelled(
+            videos,
+            unpaired=f"The list of pairs cannot be used: {_sentence(error)} If it has moved, make this "
+            "page again with --pairs.",
+        )
 
 
 def load_known(
@@ -61,24 +70,33 @@ def load_known(
         ids: of the videos of the run.
 
     Returns:
-        Features, and one sentence; one of the two is empty.
+        Features, and one sentence on those that lack; empty where none does.
     """
     if labelled.absent:
         return [], labelled.absent
+    found, reasons = [], list[str]()
     try:
         opened = FeatureStore.open(store)
         scoring, _ = recipe.used()
         there = having(opened, recipe).intersection(ids)
-        videos = [video for video in labelled.videos if video.id in there]
-        loaded = load(opened, scoring, videos, manifest)
     except UserError as error:
         return [], (
             f"The features of the run cannot be used: {_sentence(error)} If the store has moved, make "
             "this page again with --store."
         )
-    if not loaded:
-        return [], f"{store} holds no {recipe.feature_text} features of these videos."
-    return loaded, ""
+    for video in labelled.videos:
+        if video.id in there:
+            try:  # what is wrong with one is not to cost the others
+                found += load(opened, scoring, [video], manifest)
+            except UserError as error:
+                reasons.append(_sentence(error))
+    if reasons:
+        count = f"{len(reasons)} of {len(there)} videos"
+        return found, f"The features of {count} cannot be used, first: {reasons[0]}"
+    return (
+        found,
+        "" if found else f"{store} holds no {recipe.feature_text} features of these videos.",
+    )
 
 
 def tell(
@@ -100,6 +118,7 @@ def tell(
         untold: why nothing is told of others, one sentence.
     """
     tasks = {video.id: video.task for video in labelled.videos if video.task}
+    untold = " ".join(filter(None, (untold, labelled.unpaired)))
     if not videos:
         return Told({}, None, {}, tasks, labelled.pairs, seed, untold)
     explained = explain_all(head, videos)

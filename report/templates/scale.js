@@ -4,7 +4,9 @@ const SIDE = 10;
 const TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 
 function makeScale(story) {
-  const [first, last] = story.timed ? [Math.min(...story.start), Math.max(...story.end)] : [0, story.steps];
+  const least = (values) => values.reduce((a, b) => Math.min(a, b));
+  const most = (values) => values.reduce((a, b) => Math.max(a, b));
+  const [first, last] = story.timed ? [least(story.start), most(story.end)] : [0, story.steps];
   const scale = { width: 0, first, last: last > first ? last : first + 1 };
   const right = () => scale.width - SIDE;
   const x = (place) => SIDE + ((place - scale.first) / (scale.last - scale.first)) * (right() - SIDE);

@@ -29,11 +29,11 @@ def write(
 ) -> Path:
     height, width = pictures[0].shape[:2]
     fps = len(times) / (end - times[0])
-    with SmallCopy(path, codec, (width, height), fps, rate) as copy:
+    with SmallCopy(codec, (width, height), fps, rate) as copy:
         for picture, seconds in zip(pictures, times, strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
             copy.add(frame, seconds)
-        copy.finish(end)
+        path.write_bytes(copy.finish(end))
     return path
 
 

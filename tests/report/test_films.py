@@ -1,5 +1,6 @@
 """Films: which pictures are asked for, what is said where there is nothing to play, and links."""
 
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,54 @@ def test_what_is_larger_than_feared_does_not_make_the_page_larger(
     shown = with_films(page(videos), 0, Filming(Camera(), videos))
     assert [entry.film.copy is None for entry in shown.entries] == [False, False, True]
     assert "no room" in shown.entries[2].film.missing
+
+
+def test_a_video_longer_than_anybody_knew_leaves_its_room_to_others(
+    videos: dict[str, Video], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the store had moved: nobody knows how long they are; the first one lasts for hours.
+    plan = replace(plan_pictures(0, 3, 3), copies_bytes=Quality().copy_bits_per_second / 8 * 130)
+    monkeypatch.setattr(films, "plan_pictures", lambda *sizes: plan)
+    lengths = {"v0?.mp4": 10_000.0, "v1?.mp4": 20.0, "v2?.mp4": 70.0}
+    asked: list[list[str]] = []
+
+    def take(wishes: Sequence[Wish], quality: Quality) -> Generator[Pictures, None, None]:
+        asked.append([wish.path.name for wish in wishes])
+        for wish in wishes:
+            seconds = lengths[wish.path.name]
+            copied = wish.copy and seconds <= wish.longest_copy_seconds
+            yield Pictures(b"t", {}, b"c" * 100 if copied else None, seconds=seconds)
+
+    shown = with_films(page(videos, told=False), 0, Filming(take, videos))
+    assert asked == [["v0?.mp4", "v1?.mp4"], ["v2?.mp4"]]
+    assert [entry.film.copy is None for entry in shown.entries] == [True, False, False]
+    assert "no room for a copy" in shown.entries[0].film.missing
+
+
+def test_a_folder_that_may_not_be_entered_is_a_sentence(
+    videos: dict[str, Video], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    shown = with_films(page(videos), 0, Filming(Camera(), videos))
+    path = videos["v0"].path
+    assert shown.entries[0].film.missing == f"The file {path} cannot be reached: Permission denied."
+
+
+def test_a_page_in_a_linked_folder_and_odd_names_find_their_videos(
+    videos: dict[str, Video], tmp_path: Path
+) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "real" / "deep")
+    filming = Filming(Camera(), videos, link_from=tmp_path / "linked")
+    link = with_films(page(videos), 0, filming).entries[0].film.link
+    assert link == videos["v0"].path.as_uri()  # type: ignore[union-attr]
+    odd = {"v0": Video("v0", Path(os.fsdecode(bytes(tmp_path) + b"/\xff%.mp4")))}
+    odd["v0"].path.write_bytes(b"x")  # type: ignore[union-attr]
+    link = with_films(page(odd), 0, Filming(Camera(), odd, link_from=tmp_path)).entries[0].film.link
+    assert link == "%FF%25.mp4"
 
 
 def test_links_are_relative_and_need_no_copy(videos: dict[str, Video], tmp_path: Path) -> None:
