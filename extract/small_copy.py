@@ -160,9 +160,10 @@ def _stream(
 ) -> VideoStream:
     whole = str(10**6)  # key frames come when they are asked for
     limits = {"maxrate": str(rate), "bufsize": str(rate), "g": whole, "b": str(rate)}
+    # Frames are a tick apart at least, and VP8 refuses a rate at which they would be nearer.
     stream = container.add_stream(
         codec.name,
-        rate=max(Fraction(1), Fraction(fps).limit_denominator(1001)),
+        rate=min(1 / _TICK, max(Fraction(1), Fraction(fps).limit_denominator(1001))),
         options={**limits, **codec.options},
     )
     assert isinstance(stream, VideoStream)

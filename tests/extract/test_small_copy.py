@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aqakit.extract import small_copy
@@ -57,6 +57,7 @@ def test_frames_come_back_at_their_own_times(
 
 @both
 @settings(max_examples=25)
+@example(gaps=[0.0, 0.0], last=0.001)
 @given(gaps=st.lists(st.floats(0, 3), min_size=0, max_size=12), last=st.floats(0.001, 3))
 def test_any_times_give_increasing_ones_and_a_jump_costs_a_second_of_decoding(
     tmp_path_factory: pytest.TempPathFactory, codec: Codec, gaps: list[float], last: float
