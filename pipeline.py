@@ -603,7 +603,7 @@ def report(
         UserError: no run that can be read, or a file that cannot be written.
     """
     from .extract.pictures import take_all
-    from .features.durable import check_writable, replacing, write_all, write_errors
+    from .features.durable import check_writable, write_bytes
     from .features.store import FeatureStore
     from .models.inputs import INPUTS, read_inputs
     from .models.result import read_predictions
@@ -645,8 +645,7 @@ def report(
         out.parent if link_videos else None,
     )
     page, content = fitted(page, filming, progress)
-    with replacing(out) as descriptor, write_errors(out):
-        write_all(descriptor, memoryview(content), 0)
+    write_bytes(out, content)
     return page, scored
 
 

@@ -48,14 +48,18 @@ def write_errors(path: Path, cure_if_full: str = _KEPT) -> Iterator[None]:
         ) from error
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, cure_if_full: str = _KEPT) -> None:
     """Ask before hours of work whether a file or folder can be made.
+
+    Args:
+        path: of it.
+        cure_if_full: what to do where no space is left.
 
     Raises:
         StoreError: it cannot.
         DiskFullError: no space is left.
     """
-    with write_errors(path):
+    with write_errors(path, cure_if_full):
         nearest = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
         tempfile.TemporaryDirectory(dir=nearest, prefix=f".{path.name[:50]}.").cleanup()
 
@@ -103,6 +107,17 @@ def write_all(descriptor: int, data: memoryview, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        DiskFullError: no space is left.
+        StoreError: the file cannot be made.
+    """
+    with replacing(path) as descriptor, write_errors(path):
+        write_all(descriptor, memoryview(data), 0)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file, whole or not at all.
 
@@ -110,9 +125,7 @@ def write_json(path: Path, value: Any) -> None:
         DiskFullError: no space is left.
         StoreError: the file cannot be made.
     """
-    text = json.dumps(value, indent=1, sort_keys=True) + "\n"
-    with replacing(path) as descriptor, write_errors(path):
-        write_all(descriptor, memoryview(text.encode()), 0)
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:

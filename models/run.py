@@ -21,7 +21,6 @@ import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..features.durable import write_errors
+from ..features.durable import check_writable, write_errors
 from ..features.durable_folder import recover_folder, replacing_folder
 from ..features.errors import RecipeError
 from ..features.manifest import Video
@@ -307,8 +306,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """
     with write_errors(folder, _CURE_IF_FULL):
         recover_folder(folder)
-        nearest = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
-        tempfile.TemporaryDirectory(dir=nearest, prefix=f".{folder.name[:50]}.").cleanup()
+        check_writable(folder, _CURE_IF_FULL)
         taken, is_run = os.path.lexists(folder), (folder / "recipe.json").exists()
     if not taken or overwrite and is_run:
         return

@@ -16,7 +16,7 @@ LIMIT_BYTES = 20_000_000
 # What the markup around each picture and the estimates below may be wrong by.
 RESERVE = 0.03
 # Base64 writes three bytes as four characters.
-_GROWTH = 4 / 3
+GROWTH = 4 / 3
 # Share of what text leaves that pictures of moments may take; copies get what is left then.
 _STILLS = 0.5
 # Bytes of a JPEG by its squared width: as much as textured pictures of 120 to 480 pixels take; others
@@ -53,7 +53,7 @@ def plan_pictures(text_bytes: int, videos: int, most_moments: int) -> Plan:
         videos: on the page.
         most_moments: of any of them.
     """
-    room = max(0.0, LIMIT_BYTES * (1 - RESERVE) - text_bytes) / _GROWTH
+    room = max(0.0, LIMIT_BYTES * (1 - RESERVE) - text_bytes) / GROWTH
     quality = Quality()
     stills, width = _stills(_STILLS * room / max(1, videos), most_moments)
     used = videos * (_jpeg_bytes(quality.thumbnail_width) + stills * _jpeg_bytes(width))
@@ -144,7 +144,7 @@ def with_stories_that_fit(page: Page, room_bytes: float) -> Page:
     for place in reversed(by_interest(entries)):
         if left <= room_bytes:
             break
-        left -= _story_bytes(entries[place].story)
+        left -= story_bytes(entries[place].story)
         dropped += entries[place].story is not None
         entries[place] = without_story(entries[place])
     said = (
@@ -164,15 +164,16 @@ _NO_ROOM = "There is no room on this page for what the head makes of this video;
 
 
 def _text_bytes(entries: Iterable[Entry]) -> int:
-    return sum(_story_bytes(entry.story) for entry in entries)
+    return sum(story_bytes(entry.story) for entry in entries)
 
 
-def _story_bytes(story: Story | None) -> int:
+def story_bytes(story: Story | None) -> int:
+    """About as many as it takes on the page; 0 of none."""
     if story is None:
         return 0
     values = story.times.size + sum(curve.size for curve in story.curves.values())
     places = sum(each.size for each in story.maps.values())
-    return _BYTES_A_VALUE * values + int(_GROWTH * places)
+    return _BYTES_A_VALUE * values + int(GROWTH * places)
 
 
 def _without_details(entry: Entry) -> Entry:

@@ -1,4 +1,4 @@
-"""What the tables of a terminal and of a paper say alike."""
+"""What the tables of a terminal, of a paper and of a page say alike."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ if TYPE_CHECKING:
 
 def spread(row: Row) -> str:
     """Accuracy and its deviation over seeds."""
-    own = "" if math.isnan(row.accuracy_sd) else f" ± {row.accuracy_sd:.3f}"
-    return f"{row.accuracy:.3f}{own}"
+    return with_deviation(row.accuracy, row.accuracy_sd)
+
+
+def with_deviation(value: float, deviation: float) -> str:
+    """A number and its deviation over seeds, where there are several."""
+    own = "" if math.isnan(deviation) else f" ± {deviation:.3f}"
+    return f"{value:.3f}{own}"
+
+
+def counted(number: int, thing: str) -> str:
+    """For example ``1 video`` and ``2 videos``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def interval(ends: tuple[float, float]) -> str:

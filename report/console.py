@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .page import Page
 
 from ..features.dataset import count_tasks
-from .cells import interval, number, remarks, shared, spread
+from .cells import interval, number, remarks, shared, spread, with_deviation
 
 _MEGABYTE = 1e6
 _FILE_COLUMNS = 200
@@ -256,7 +256,15 @@ def print_scores(console: Console, scored: Scored) -> None:
     table = _table("video", "score", "place", "better than", "next better", "next worse")
     for id, one in placed:
         table.add_row(
-            *map(Text, (id, _score(one), _place(one), f"{one.percentile:.0f} %")),
+            *map(
+                Text,
+                (
+                    id,
+                    with_deviation(one.score, one.deviation),
+                    _place(one),
+                    f"{one.percentile:.0f} %",
+                ),
+            ),
             *map(Text, (_neighbour(one.better), _neighbour(one.worse))),
         )
     if placed:
@@ -271,11 +279,6 @@ def print_scores(console: Console, scored: Scored) -> None:
         for sentence in _how_scored(scored, placed[0][1]):
             console.print(sentence)
     console.print(f"{len(placed)} scored, {len(scored.videos) - len(placed)} failed")
-
-
-def _score(one: Placed) -> str:
-    own = "" if math.isnan(one.deviation) else f" ± {one.deviation:.3f}"
-    return f"{one.score:.3f}{own}"
 
 
 def _place(one: Placed) -> str:

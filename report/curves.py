@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .axes import Axis, drawable, linear_axis, log_axis
+from .cells import counted
 from .page import Page
-from .panel import Drawing, Key, Panel, counted, make_panel, shown
+from .panel import Drawing, Key, Panel, make_panel, shown
 
 # The curve of this name is a share of pairs; all others are losses (``models/training.py``).
 ACCURACY = "validation_accuracy"

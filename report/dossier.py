@@ -24,6 +24,7 @@ from ..models.result import Predictions, read_predictions
 from ..models.row import Row
 from ..models.run import read_recipe, read_rows
 from ..models.standing import merge_seeds, ranks
+from .cells import counted
 from .newcomers import Newcomer
 from .page import Entry, Page, Plane, Story
 from .warnings import warnings_of
@@ -240,11 +241,11 @@ def _facts(kept: _Kept) -> Iterator[tuple[str, str]]:
     yield "Features", _features(recipe)
     if recipe.task:
         yield "Task", recipe.task
-    learns = "with their scores" if recipe.scaled else f"in {_count(own.train_pairs, 'pair')}"
+    learns = "with their scores" if recipe.scaled else f"in {counted(own.train_pairs, 'pair')}"
     yield "Trained on", f"{_people(kept, 'train')}, {learns}"
     if kept.members("val").any():
         yield "Validated on", _people(kept, "val")
-    yield "Tested on", f"{_people(kept, 'test')}, in {_count(own.test_pairs, 'pair')}"
+    yield "Tested on", f"{_people(kept, 'test')}, in {counted(own.test_pairs, 'pair')}"
     yield "Split", recipe.split
     yield "Seeds", f"{len(recipe.seeds)}: {', '.join(map(str, recipe.seeds))}"
     if settings := _settings(recipe):
@@ -262,7 +263,7 @@ def _features(recipe: Recipe) -> str:
     keys = {role: key for role, key in recipe.features.items() if not role.startswith("variant-")}
     words = [f"{role}: {key}" for role, key in keys.items()] if len(keys) > 1 else [*keys.values()]
     if altered := len(recipe.features) - len(keys):
-        words.append(f"{_count(altered, 'altered version')} of the videos for training")
+        words.append(f"{counted(altered, 'altered version')} of the videos for training")
     return "; ".join(words)
 
 
@@ -270,8 +271,8 @@ def _people(kept: _Kept, part: str) -> str:
     """How many videos of how many subjects a part has."""
     places = np.flatnonzero(kept.members(part))
     names = {kept.found.subjects[place] for place in places} - {""}
-    of = f" of {_count(len(names), 'subject')}" if names else ""
-    return _count(len(places), "video") + of
+    of = f" of {counted(len(names), 'subject')}" if names else ""
+    return counted(len(places), "video") + of
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
@@ -299,9 +300,9 @@ def _left_out(kept: _Kept) -> str:
         shown = [shortened(name) for name in names[:_NAMES_SHOWN]]
         shown += ["..."] * (len(names) > len(shown))
         listed = f" ({', '.join(shown)})" if shown else ""
-        found.append(f"{_count(own.dropped_videos, 'video')} without features{listed}")
+        found.append(f"{counted(own.dropped_videos, 'video')} without features{listed}")
     if own.dropped_pairs:
-        found.append(f"{_count(own.dropped_pairs, 'pair')} that cannot be used")
+        found.append(f"{counted(own.dropped_pairs, 'pair')} that cannot be used")
     return ", ".join(found)
 
 
@@ -340,7 +341,7 @@ def _notes(recipe: Recipe, entries: Sequence[Entry], told: Told) -> Iterator[str
         )
     tasks = {entry.task for entry in entries}
     among = ", whatever their task" if len(tasks) > 1 else ""
-    yield f"Ranks are among all {_count(len(entries), 'video')} of the page{among}."
+    yield f"Ranks are among all {counted(len(entries), 'video')} of the page{among}."
     if any("train" in entry.part.split("+") for entry in entries):
         yield (
             "Videos marked trained taught the model, so their scores fit their labels better than those "
@@ -396,7 +397,3 @@ def _plane(told: Told, entries: Sequence[Entry]) -> Plane | None:
     members = [number for number, entry in enumerate(entries) if entry.story is not None]
     rows = [row[entries[number].id] for number in members]
     return Plane(method, places[rows], np.array(members, dtype=np.int64))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .curves import learning_figures
@@ -19,6 +17,7 @@ from .heat import table_figures
 from .page import Page
 from .panel import WIDTH, Drawing
 from .points import plane_figure, score_figure
+from .templating import environment
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,6 @@ def figures_of(page: Page) -> Sequence[Figure]:
 @cache
 def _macro() -> Callable[[Drawing, float], Markup]:
     """What makes SVG of a drawing."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    module: Any = templates.get_template("figures.html.j2").module
+    module: Any = environment().get_template("figures.html.j2").module
     made: Callable[[Drawing, float], Markup] = module.svg
     return made

@@ -1,11 +1,18 @@
 """A page that stays below its limit: stories and pictures that fit, and the HTML of them."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from .budget import LIMIT_BYTES, RESERVE, by_interest, with_stories_that_fit, without_story
+from .budget import (
+    GROWTH,
+    LIMIT_BYTES,
+    RESERVE,
+    by_interest,
+    story_bytes,
+    with_stories_that_fit,
+    without_story,
+)
 from .films import NO_ROOM, Filming, with_films
-from .page import Entry, Film, Page
+from .page import Entry, Page
 from .progress import Show, silent
 from .render import render
 
@@ -13,9 +20,6 @@ from .render import render
 _AROUND_BYTES = 600
 # Of what the text of all videos leaves, stories may take so much, so that some pictures fit too.
 _STORIES = 0.6
-_GROWTH = 4 / 3  # of bytes as base64
-
-Lighter = Callable[[Entry], tuple[Entry, int]]
 
 
 def fitted(page: Page, filming: Filming, progress: Show = silent) -> tuple[Page, bytes]:
@@ -75,24 +79,18 @@ def _without_copy(entry: Entry) -> tuple[Entry, int]:
 
 
 def _without_stills(entry: Entry) -> tuple[Entry, int]:
-    stills = entry.film.stills.values()
-    return _with_film(entry, replace(entry.film, stills={})), _text(*stills)
+    spared = _text(*entry.film.stills.values())
+    return replace(entry, film=replace(entry.film, stills={})), spared
 
 
 def _without_thumbnail(entry: Entry) -> tuple[Entry, int]:
-    picture = entry.film.thumbnail or b""
-    return _with_film(entry, replace(entry.film, thumbnail=None)), _text(picture)
+    spared = _text(entry.film.thumbnail or b"")
+    return replace(entry, film=replace(entry.film, thumbnail=None)), spared
 
 
 def _without_story(entry: Entry) -> tuple[Entry, int]:
-    if entry.story is None:
-        return entry, 0
-    return without_story(entry), sum(curve.nbytes // 3 for curve in entry.story.curves.values())
-
-
-def _with_film(entry: Entry, film: Film) -> Entry:
-    return replace(entry, film=film)
+    return without_story(entry), story_bytes(entry.story)
 
 
 def _text(*parts: bytes) -> int:
-    return int(_GROWTH * sum(map(len, parts)))
+    return int(GROWTH * sum(map(len, parts)))

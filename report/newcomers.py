@@ -17,14 +17,12 @@ class Newcomer:
 
     Args:
         id: no other video of the page has it.
-        stored: its id in the store of new videos.
-        video: of it, as it is to be filmed.
+        video: by its id in the store of new videos.
         placed: its score.
         remarks: what a careful person wants to know of the score, a few words each.
     """
 
     id: str
-    stored: str
     video: Video
     placed: Placed
     remarks: tuple[str, ...]
@@ -45,7 +43,7 @@ def newcomers(scored: Scored, taken: Collection[str]) -> list[Newcomer]:
         while id in known:
             id += " (new)"
         known.add(id)
-        found.append(Newcomer(id, one.id, one.video, one.placed, one.notes))
+        found.append(Newcomer(id, one.video, one.placed, one.notes))
     return found
 
 
@@ -59,5 +57,5 @@ def load_new(
     """
     scoring, _ = recipe.used()
     for one in new:
-        (found,) = load(store, scoring, [replace(one.video, id=one.stored)], store.path)
+        (found,) = load(store, scoring, [one.video], store.path)
         yield replace(found, id=one.id)

@@ -170,11 +170,6 @@ def shown(text: str) -> str:
     return line if len(line) <= _MOST_LETTERS else line[: _MOST_LETTERS - 1] + "…"
 
 
-def counted(number: int, thing: str) -> str:
-    """For example ``1 video`` and ``2 videos``."""
-    return f"{number} {thing}{'s' * (number != 1)}"
-
-
 def _roomy_axis(values: ArrayLike, left: float, steps: int) -> Axis:
     """To the right, with so few ticks that their labels do not touch."""
     room = WIDTH - _RIGHT - left

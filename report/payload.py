@@ -50,7 +50,7 @@ def _listed(entry: Entry) -> dict[str, Any]:
         "untold": entry.untold,
         "copy": film.copy is not None,
         "link": film.link,
-        "begins": _rounded(film.begins_seconds, digits=9),
+        "begins": _rounded(film.begins_seconds),
         "missing": film.missing,
         "fault": film.fault,
         "media": holds_media(entry),
@@ -105,7 +105,7 @@ def packed(values: NDArray[np.float64]) -> dict[str, Any]:
     low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
     codes = np.full(values.shape, UNKNOWN, dtype="<u2")
     codes[known] = np.rint((values[known] - low) / ((high - low) or 1.0) * (UNKNOWN - 1))
-    ends = {"low": _rounded(low, digits=9), "high": _rounded(high, digits=9)}
+    ends = {"low": _rounded(low), "high": _rounded(high)}
     return {**ends, "codes": _base64(codes.tobytes())}
 
 
@@ -131,9 +131,9 @@ def _maps(maps: NDArray[np.float64]) -> dict[str, Any]:
 
 def _moment(moment: Moment) -> dict[str, Any]:
     return {
-        "start": _rounded(moment.start_seconds, digits=9),
-        "centre": _rounded(moment.centre_seconds, digits=9),
-        "end": _rounded(moment.end_seconds, digits=9),
+        "start": _rounded(moment.start_seconds),
+        "centre": _rounded(moment.centre_seconds),
+        "end": _rounded(moment.end_seconds),
         "tells": moment.tells,
         "why": moment.why,
         "step": moment.step,
@@ -146,9 +146,9 @@ def _still(film: Film, moment: Moment) -> str | None:
     return None if picture is None else _base64(picture)
 
 
-def _rounded(value: float, digits: int = 4) -> float | None:
-    """To so many significant digits; None of what is no number."""
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+def _rounded(value: float) -> float | None:
+    """To nine significant digits; None of what is no number."""
+    return float(f"{value:.9g}") if math.isfinite(value) else None
 
 
 def _base64(raw: bytes) -> str:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..models.metrics import spearman
 from .axes import Axis, drawable, linear_axis, signed
-from .cells import number
+from .cells import counted, number
 from .page import Entry, Page
-from .panel import LINE, Drawing, Key, Panel, counted, make_map, make_panel, shown
+from .panel import LINE, Drawing, Key, Panel, make_map, make_panel, shown
 
 SHADES = 9
 # With fewer test videos, a rank correlation of 0.4 may be nothing but chance (95 %).

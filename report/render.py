@@ -13,9 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from ..models.result import CONTROL
@@ -24,9 +23,9 @@ from .cells import interval, number, spread
 from .figures import figures_of
 from .page import Entry, Page
 from .payload import holds_media, index, media, spoken, story, to_json
+from .templating import TEMPLATES, environment
 
 MADE_BY = "made by"
-_TEMPLATES = Path(__file__).with_name("templates")
 _STYLES = ("page.css", "figures.css")
 # In the order in which they need each other.
 _SCRIPTS = (
@@ -88,15 +87,9 @@ def render(page: Page) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.globals["CONTROL"] = CONTROL
-    environment.filters |= {
+    own = environment()
+    own.globals["CONTROL"] = CONTROL
+    own.filters |= {
         "number": number,
         "exact": lambda value: "" if math.isnan(value) else repr(float(value)),
         "of": lambda counts: f"{counts[0]} of {counts[1]}" if counts[1] else "",
@@ -109,7 +102,7 @@ def _environment() -> Environment:
         "media": media,
         "holds_media": holds_media,
     }
-    return environment
+    return own
 
 
 def _parts(entry: Entry) -> list[str]:
@@ -161,4 +154,4 @@ def _program() -> str:
 
 @cache
 def _joined(names: Sequence[str]) -> str:
-    return "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..features.durable import check_writable, replacing, write_all, write_errors
+from ..features.durable import check_writable, write_bytes
 from ..features.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def write_scores(scored: Scored, file: Path) -> None:
     check_files([file], overwrite=True)
     text = _FORMATS[file.suffix.lower()](scored)
     # Names of files may hold bytes that are no text.
-    data = text.encode(errors="backslashreplace")
-    with replacing(file) as descriptor, write_errors(file):
-        write_all(descriptor, memoryview(data), 0)
+    write_bytes(file, text.encode(errors="backslashreplace"))
 
 
 def _as_csv(scored: Scored) -> str:

@@ -41,19 +41,19 @@ class Labelled:
 def read_labels(manifest: Path, pairs: Path | None) -> Labelled:
     """The videos and pairs that a run was trained on, or why they cannot be had."""
     try:
-        videos = Manifest.read(manifest).videos
+        labels = Manifest.read(manifest, pairs)
+        return Labelled(labels.videos, labels.pairs)
+    except UserError as error:
+        unpaired = (
+            f"The list of pairs cannot be used: {_sentence(error)} If it has moved, make this page "
+            "again with --pairs."
+        )
+    try:
+        return Labelled(Manifest.read(manifest).videos, unpaired=unpaired)
     except UserError as error:
         return Labelled(
             absent=f"The manifest that the run was trained on cannot be used: {_sentence(error)} If it "
             "has moved, make this page again with --manifest."
-        )
-    try:
-        return Labelled(videos, Manifest.read(manifest, pairs).pairs)
-    except UserError as error:
-        return Labelled(
-            videos,
-            unpaired=f"The list of pairs cannot be used: {_sentence(error)} If it has moved, make this "
-            "page again with --pairs.",
         )
 
 

@@ -9,7 +9,7 @@ from ..models.recipe import Recipe
 from ..models.result import CONTROL
 from ..models.row import Row
 from ..models.run import has_epochs
-from .cells import interval
+from .cells import counted, interval
 
 _CHANCE = 0.5
 # Below, one video in another place moves the accuracy by several hundredths.
@@ -93,7 +93,7 @@ def _seen(own: Row) -> Iterator[str]:
             f" on the other {others} it is {own.seen_none:.3f}" if others else " no other is left"
         )
         yield (
-            f"{own.seen_test_pairs} of {_count(own.test_pairs, 'test pair')} hold a video that also "
+            f"{own.seen_test_pairs} of {counted(own.test_pairs, 'test pair')} hold a video that also "
             f"trained or chose the epoch, which flatters the accuracy;{alone}."
         )
 
@@ -104,7 +104,7 @@ def _shared(own: Row) -> Iterator[str]:
             "both trains and is tested" if own.shared_subjects == 1 else "both train and are tested"
         )
         yield (
-            f"{_count(own.shared_subjects, 'subject')} {both}; the accuracy on somebody new may be "
+            f"{counted(own.shared_subjects, 'subject')} {both}; the accuracy on somebody new may be "
             "lower."
         )
 
@@ -114,16 +114,16 @@ def _few(own: Row) -> Iterator[str]:
         ends = interval(own.interval)
         wide = f": the 95 % interval goes from {ends}" if ends else ""
         yield (
-            f"Few were tested, {_count(own.test_videos, 'video')} and "
-            f"{_count(own.test_pairs, 'pair')}, so the accuracy is rough{wide}."
+            f"Few were tested, {counted(own.test_videos, 'video')} and "
+            f"{counted(own.test_pairs, 'pair')}, so the accuracy is rough{wide}."
         )
 
 
 def _lost(own: Row) -> Iterator[str]:
     videos, pairs = own.dropped_videos, own.dropped_pairs
     if videos + pairs:
-        lost = [f"{_count(videos, 'video')} without features"] * bool(videos)
-        lost += [_count(pairs, "pair")] * bool(pairs)
+        lost = [f"{counted(videos, 'video')} without features"] * bool(videos)
+        lost += [counted(pairs, "pair")] * bool(pairs)
         verb = "was" if videos + pairs == 1 else "were"
         yield (
             f"{' and '.join(lost)} {verb} left out; if these were the hard ones, the accuracy is "
@@ -131,7 +131,7 @@ def _lost(own: Row) -> Iterator[str]:
         )
     if own.missing:
         verb = "is" if own.missing == 1 else "are"
-        yield f"{_count(own.missing, 'training')} {verb} not there, so the means are over fewer."
+        yield f"{counted(own.missing, 'training')} {verb} not there, so the means are over fewer."
 
 
 def _ties(own: Row) -> Iterator[str]:
@@ -153,7 +153,3 @@ def _seeds(own: Row, recipe: Recipe) -> Iterator[str]:
             f"Trainings that differ by the seed alone differ much: the accuracy's deviation over "
             f"{own.seeds} seeds is {own.accuracy_sd:.3f}."
         )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

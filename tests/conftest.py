@@ -1,5 +1,6 @@
 """What several tests share: encoded videos of known content, and where real data lies."""
 
+import csv
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,9 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from hypothesis import settings
 from numpy.typing import NDArray
+
+from aqakit import pipeline
+from aqakit.extract.synthetic import generate
 
 # Machines differ in speed, and a loaded one is not a bug.
 settings.register_profile("aqakit", deadline=None)
@@ -97,6 +101,26 @@ def moving_square() -> Callable[..., list[NDArray[np.uint8]]]:
 def write_video() -> Callable[..., Path]:
     """Encode pictures into a file of any codec, container, timing and rotation."""
     return _write_video
+
+
+def _small_project(folder: Path, videos: int, trained: int, feature: str) -> Path:
+    """Generated videos, of which the first ones train, and a feature of them."""
+    data = folder / "data"
+    generate(data, videos, 0, size=(64, 48), fps=5)
+    rows = list(csv.DictReader((data / "manifest.csv").read_text().splitlines()))
+    for number, row in enumerate(rows):
+        row["split"] = "train" if number < trained else "test"
+    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    (data / "manifest.csv").write_text("\n".join(lines))
+    outcomes = pipeline.extract(data / "manifest.csv", folder / "store", [feature])
+    assert not [outcome.failure for outcome in outcomes if outcome.failure]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_project() -> Callable[[Path, int, int, str], Path]:
+    """Make ``data`` and ``store`` below a folder: ``small_project(folder, videos, trained, feature)``."""
+    return _small_project
 
 
 @pytest.fixture

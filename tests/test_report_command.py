@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aqakit.cli import main
-from aqakit.extract.synthetic import generate
 from aqakit.features.segments import Sampling
 from aqakit.features.source import Source
 from aqakit.features.spec import FeatureSpec
@@ -72,19 +72,14 @@ def one_line(result: Result) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(
+    tmp_path_factory: pytest.TempPathFactory,
+    small_project: Callable[[Path, int, int, str], Path],
+) -> Path:
     """A project: videos, features, a run, its control, and a batch."""
-    project = tmp_path_factory.mktemp("made") / "project"
+    folder = tmp_path_factory.mktemp("made") / "project"
+    project = small_project(folder, VIDEOS, 5, "flow-hist@stacks-8x2-5fps")
     data, store, runs = project / "data", project / "store", project / "runs"
-    generate(data, VIDEOS, 0, size=(64, 48), fps=5)
-    rows = list(csv.DictReader((data / "manifest.csv").read_text().splitlines()))
-    lines = ["id,path,score,subject,split"]
-    for number, row in enumerate(rows):
-        part = "train" if number < 5 else "test"
-        lines.append(f"{row['id']},{row['path']},{row['score']},{row['subject']},{part}")
-    (data / "manifest.csv").write_text("\n".join(lines))
-    feature = "flow-hist@stacks-8x2-5fps"
-    done("extract", data / "manifest.csv", "--store", store, "--feature", feature)
     common = (data / "manifest.csv", "--store", store, "--feature", "flow-hist")
     quick = ("--set", "epochs=2", "--set", "hidden=4", "--seeds", "2", "--together", "off")
     attention = ("--head", "rank-aware-attention", *quick)

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from aqakit import pipeline
 from aqakit.cli import main
-from aqakit.extract.synthetic import generate, write_video
+from aqakit.extract.synthetic import write_video
 from aqakit.extract.synthetic_plan import plan
 from aqakit.extract.synthetic_scene import render
 from aqakit.features.outcome import Outcome
@@ -52,17 +52,14 @@ def one_line(result: Result) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(
+    tmp_path_factory: pytest.TempPathFactory,
+    small_project: Callable[[Path, int, int, str], Path],
+) -> Path:
     """A project: videos, their features, and two runs trained on them."""
-    project = tmp_path_factory.mktemp("made") / "project"
+    folder = tmp_path_factory.mktemp("made") / "project"
+    project = small_project(folder, VIDEOS, 4, FEATURE)
     data, store = project / "data", project / "store"
-    generate(data, VIDEOS, 0, size=(64, 48), fps=5)
-    rows = list(csv.DictReader((data / "manifest.csv").read_text().splitlines()))
-    for number, row in enumerate(rows):
-        row["split"] = "train" if number < 4 else "test"
-    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
-    (data / "manifest.csv").write_text("\n".join(lines))
-    done("extract", data / "manifest.csv", "--store", store, "--feature", FEATURE)
     for name, words in {"attention": ATTENTION, "svr": SVR}.items():
         common = ("--store", store, "--feature", "flow-hist", "--out", project / "runs" / name)
         done("train", data / "manifest.csv", *common, *words)

@@ -11,7 +11,7 @@ from aqakit.models.recipe import Recipe
 from aqakit.models.recipe_file import DatasetFacts, PaperRow, Publication
 from aqakit.models.row import Row
 from aqakit.models.table import Compared, Line, ResultTable
-from aqakit.report.cells import called, interval, number, remarks, shared, spread
+from aqakit.report.cells import called, counted, interval, number, remarks, shared, spread
 
 NAN = math.nan
 RECIPE = Recipe.make("ranksvm", {}, "1", (0,), options={"C": 2.0})
@@ -141,3 +141,7 @@ def test_rows_of_one_name_are_told_apart_by_their_features() -> None:
         "mine on i3d.y less base: -0.062, p = 0.08.",
     ]
     assert called(ResultTable(tuple(lines)), "base", "pose.x") == "base"
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "video") for number in (0, 1, 2)] == ["0 videos", "1 video", "2 videos"]

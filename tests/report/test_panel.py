@@ -14,7 +14,6 @@ from aqakit.report.panel import (
     WIDTH,
     Key,
     Panel,
-    counted,
     in_rows,
     make_map,
     make_panel,
@@ -109,7 +108,3 @@ def test_no_text_holds_a_control_character(text: str) -> None:
     made = shown(text)
     assert len(made) <= 80
     assert not {"Cc", "Cs", "Zl", "Zp"} & set(map(unicodedata.category, made))
-
-
-def test_one_is_no_plural() -> None:
-    assert [counted(number, "video") for number in (0, 1, 2)] == ["0 videos", "1 video", "2 videos"]
