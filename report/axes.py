@@ -16,6 +16,8 @@ _PLAIN_LEAST, _PLAIN_MOST = 1e-4, 1e6
 _SAME = 1e-9
 # Squares and differences of larger numbers overflow, and no score or loss is as large.
 _LARGEST = 1e150
+# Likewise smaller ones: powers of ten that small are no round numbers any more.
+SMALLEST = 1 / _LARGEST
 
 
 class Tick(NamedTuple):
@@ -87,7 +89,8 @@ def linear_axis(values: ArrayLike, start: float, end: float, steps: int = 5) -> 
     Raises:
         ValueError: no values, or one that is not finite or too large to draw.
     """
-    least, most = _ends(values)
+    there = _cleaned(values)
+    least, most = float(there.min()), float(there.max())
     if most - least <= _SAME * max(abs(least), abs(most)):
         margin = 0.1 * abs(most) or 1.0
         least, most = least - margin, most + margin
@@ -110,8 +113,7 @@ def log_axis(values: ArrayLike, start: float, end: float, decades: int = 4) -> A
     Raises:
         ValueError: no value is above 0, or one is not finite or too large to draw.
     """
-    _ends(values)
-    known = np.asarray(values, dtype=np.float64)
+    known = _cleaned(values)
     if not (known > 0).any():
         raise ValueError("values must hold one above 0")
     top = _power_not_below(float(known.max()))
@@ -149,13 +151,14 @@ def _exponent(number: str) -> str:
     return signed(f"{mantissa}e{int(power)}")
 
 
-def _ends(values: ArrayLike) -> tuple[float, float]:
+def _cleaned(values: ArrayLike) -> NDArray[np.float64]:
+    """The values, of which those too small to draw are 0."""
     there = np.asarray(values, dtype=np.float64)
     if not there.size:
         raise ValueError("values are empty; an axis needs at least one")
     if not (sound := drawable(there)).all():
         raise ValueError(f"values hold {there[~sound][0]}; each must be between ±{_LARGEST}")
-    return float(there.min()), float(there.max())
+    return np.where(np.abs(there) < SMALLEST, 0.0, there)
 
 
 def _round_step(least: float) -> float:

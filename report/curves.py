@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .axes import Axis, drawable, linear_axis, log_axis
+from .axes import SMALLEST, Axis, drawable, linear_axis, log_axis
 from .cells import counted
 from .page import Page
 from .panel import Drawing, Key, Panel, make_panel, shown
@@ -206,7 +206,7 @@ def _drawn(
 
 
 def _spans_decades(known: NDArray[np.float64]) -> bool:
-    above = known[known > 0]
+    above = known[known > SMALLEST]
     return bool(
         len(above) and not (known < 0).any() and above.max() > 10**_LINEAR_DECADES * above.min()
     )

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aqakit.report.axes import linear_axis, log_axis, signed
@@ -55,6 +55,8 @@ def test_rounding_errors_are_not_drawn_large() -> None:
     assert axis.high - axis.low > 1e8
 
 
+@example(0.0, 5e-324, 0.5)
+@example(1e-310, 3e-310, 0.5)
 @given(NUMBERS, NUMBERS, st.floats(0, 1))
 def test_a_value_lies_where_its_share_of_the_range_says(
     one: float, two: float, share: float
